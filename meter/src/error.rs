@@ -1,0 +1,143 @@
+//! Why a module is refused.
+
+use thiserror::Error;
+
+/// A screening limit, see [`crate::Screen`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum Limit {
+    /// Bytes of the whole module.
+    #[error("bytes of the module")]
+    ModuleBytes,
+    /// Functions, imported ones included.
+    #[error("functions")]
+    Functions,
+    /// Memories.
+    #[error("memories")]
+    Memories,
+    /// Tables.
+    #[error("tables")]
+    Tables,
+    /// Bytes of one function body.
+    #[error("bytes of a function body")]
+    BodyBytes,
+    /// Parameters and locals of one function.
+    #[error("parameters and locals of a function")]
+    Locals,
+    /// Nested blocks of one function.
+    #[error("nested blocks of a function")]
+    ControlDepth,
+    /// Loops of a function times its parameters and locals, the meter's own counted.
+    #[error("loops times locals of a function")]
+    LoopLocals,
+    /// Targets of one `br_table`.
+    #[error("targets of a br_table")]
+    BrTable,
+    /// Modelled bytes of one call frame.
+    #[error("bytes of a call frame")]
+    Frame,
+}
+
+/// What is wrong with an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum ImportFault {
+    /// The host offers nothing of that name.
+    #[error("is not offered")]
+    NotOffered,
+    /// It is offered, but with other parameters or results.
+    #[error("has another signature than the one offered")]
+    Signature,
+    /// Only functions can be imported.
+    #[error("is not a function")]
+    NotAFunction,
+}
+
+/// Why a module was refused. Offsets are bytes from the start of the original module.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MeterError {
+    /// The module is not valid under the features of the profile.
+    #[error("invalid module at offset {offset}{}: {message}", within(*.function))]
+    Invalid {
+        /// What the validator says.
+        message: String,
+        /// Where it says so.
+        offset: usize,
+        /// The function it was in, by its index in the original.
+        function: Option<u32>,
+    },
+    /// A screening limit is exceeded.
+    #[error("too many {limit} at offset {offset}{}: {value}, at most {max}", within(*.function))]
+    Screen {
+        /// Which limit.
+        limit: Limit,
+        /// The module's figure.
+        value: u64,
+        /// The largest figure allowed.
+        max: u64,
+        /// Where the thing counted stands.
+        offset: usize,
+        /// The function concerned, by its index in the original.
+        function: Option<u32>,
+    },
+    /// An import cannot be satisfied.
+    #[error("import {module:?} {name:?} at offset {offset} {fault}")]
+    Import {
+        /// First part of the import's name.
+        module: String,
+        /// Second part of the import's name.
+        name: String,
+        /// What is wrong with it.
+        fault: ImportFault,
+        /// Where the import section starts.
+        offset: usize,
+    },
+    /// An export uses a name that belongs to the meter.
+    #[error("export {name:?} at offset {offset} uses the reserved prefix {:?}", crate::abi::PREFIX)]
+    ReservedExport {
+        /// The export's name.
+        name: String,
+        /// Where the export section starts.
+        offset: usize,
+    },
+    /// `_start` is exported, but not as a function without parameters and results.
+    #[error(
+        "export \"_start\" at offset {offset} is not a function without parameters and results"
+    )]
+    StartSignature {
+        /// Where the export section starts.
+        offset: usize,
+    },
+    /// The rewritten module does not validate: a fault of the meter, never of the guest.
+    #[error("the metered module is invalid: {message}")]
+    Output {
+        /// What the validator says.
+        message: String,
+    },
+}
+
+impl MeterError {
+    /// The rule of the metering contract that was broken: 1 for validity and names, 5 for the
+    /// frame of a call, 12 for the screening limits.
+    #[must_use]
+    pub fn rule(&self) -> u32 {
+        match self {
+            Self::Screen { limit: Limit::Frame, .. } => 5,
+            Self::Screen { .. } => 12,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn invalid(error: &wasmparser::BinaryReaderError, function: Option<u32>) -> Self {
+        Self::Invalid { message: error.message().to_owned(), offset: error.offset(), function }
+    }
+}
+
+impl From<wasmparser::BinaryReaderError> for MeterError {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self::invalid(&error, None)
+    }
+}
+
+fn within(function: Option<u32>) -> String {
+    function.map(|index| format!(" in function {index}")).unwrap_or_default()
+}

@@ -1,0 +1,243 @@
+//! The first pass: validates the original, applies the screening limits, and notes what the second
+//! pass needs. Nothing is rewritten before this pass has seen the whole module.
+
+mod body;
+
+pub(crate) use body::{Charge, ChargeKind, Plan, helper};
+
+use crate::error::{ImportFault, Limit, MeterError};
+use crate::screen::Place;
+use crate::{Import, Profile, Ty, abi};
+use std::collections::BTreeSet;
+use wasmparser::{
+    Encoding, ExternalKind, FuncType, FuncValidatorAllocations, FunctionBody, MemoryType, Parser,
+    Payload, TableType, TypeRef, ValType, ValidPayload, Validator, WasmFeatures,
+};
+
+/// Exactly what a guest may use: Wasm 2.0 without threads, tail calls or anything later.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MVP
+    .union(WasmFeatures::MUTABLE_GLOBAL)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::SIMD);
+
+/// A function of the meter's that stands in for an operator it must look into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Helper {
+    MemoryFill,
+    MemoryCopy,
+    /// One for each data segment, since the segment is an immediate.
+    MemoryInit(u32),
+    MemoryGrow,
+    TableFill,
+    TableCopy,
+    /// One for each element segment, since the segment is an immediate.
+    TableInit(u32),
+    TableGrow,
+}
+
+/// What the first pass learns about the module.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub types: Vec<FuncType>,
+    /// Type index of every imported function.
+    pub imports: Vec<u32>,
+    /// Names of the imported functions, as the guest gives them.
+    pub import_names: Vec<(String, String)>,
+    /// Type index of every function, imported ones first.
+    pub functions: Vec<u32>,
+    pub table: Option<TableType>,
+    pub memory: Option<MemoryType>,
+    pub globals: u32,
+    pub start: Option<u32>,
+    pub exports_start: bool,
+    pub exports_memory: bool,
+    /// One for each function of the guest's own.
+    pub plans: Vec<Plan>,
+    pub helpers: BTreeSet<Helper>,
+}
+
+impl Facts {
+    pub(crate) fn import_count(&self) -> u32 {
+        count(self.imports.len())
+    }
+
+    pub(crate) fn function_count(&self) -> u32 {
+        count(self.functions.len())
+    }
+}
+
+/// A length in an index space: the module has at most 2³² bytes, so it always fits.
+pub(crate) fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Validates and screens a module.
+pub(crate) fn inspect(original: &[u8], profile: &Profile) -> Result<Facts, MeterError> {
+    profile.screen.check(Limit::ModuleBytes, original.len() as u64, Place::module(0))?;
+    let mut pass = Inspector {
+        profile,
+        validator: Validator::new_with_features(FEATURES),
+        allocs: FuncValidatorAllocations::default(),
+        facts: Facts::default(),
+    };
+    let mut parser = Parser::new(0);
+    parser.set_features(FEATURES);
+    for payload in parser.parse_all(original) {
+        pass.payload(&payload?)?;
+    }
+    Ok(pass.facts)
+}
+
+struct Inspector<'p> {
+    profile: &'p Profile,
+    validator: Validator,
+    allocs: FuncValidatorAllocations,
+    facts: Facts,
+}
+
+impl Inspector<'_> {
+    fn payload(&mut self, payload: &Payload<'_>) -> Result<(), MeterError> {
+        // Counts are screened first so that the error names the limit, and cheaply.
+        self.screen(payload)?;
+        if let ValidPayload::Func(func, body) = self.validator.payload(payload)? {
+            return self.body(func, &body);
+        }
+        self.note(payload)
+    }
+
+    fn screen(&self, payload: &Payload<'_>) -> Result<(), MeterError> {
+        let (limit, value, offset) = match payload {
+            Payload::Version { encoding: Encoding::Component, range, .. } => {
+                let message = "a component, not a core module".to_owned();
+                return Err(MeterError::Invalid { message, offset: range.start, function: None });
+            }
+            Payload::FunctionSection(s) => {
+                let value = u64::from(s.count()) + self.facts.imports.len() as u64;
+                (Limit::Functions, value, s.range().start)
+            }
+            Payload::ImportSection(s) => (Limit::Functions, s.count().into(), s.range().start),
+            Payload::MemorySection(s) => (Limit::Memories, s.count().into(), s.range().start),
+            Payload::TableSection(s) => (Limit::Tables, s.count().into(), s.range().start),
+            _ => return Ok(()),
+        };
+        self.profile.screen.check(limit, value, Place::module(offset))
+    }
+
+    fn note(&mut self, payload: &Payload<'_>) -> Result<(), MeterError> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for ty in section.clone().into_iter_err_on_gc_types() {
+                    self.facts.types.push(ty?);
+                }
+            }
+            Payload::ImportSection(section) => self.imports(section)?,
+            Payload::FunctionSection(section) => {
+                for ty in section.clone() {
+                    self.facts.functions.push(ty?);
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section.clone() {
+                    self.facts.table = Some(table?.ty);
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section.clone() {
+                    self.facts.memory = Some(memory?);
+                }
+            }
+            Payload::GlobalSection(section) => self.facts.globals = section.count(),
+            Payload::ExportSection(section) => self.exports(section)?,
+            Payload::StartSection { func, .. } => self.facts.start = Some(*func),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn imports(&mut self, section: &wasmparser::ImportSectionReader<'_>) -> Result<(), MeterError> {
+        let offset = section.range().start;
+        for import in section.clone().into_imports() {
+            let import = import?;
+            let refuse = |fault| MeterError::Import {
+                module: import.module.to_owned(),
+                name: import.name.to_owned(),
+                fault,
+                offset,
+            };
+            let TypeRef::Func(ty) = import.ty else {
+                return Err(refuse(ImportFault::NotAFunction));
+            };
+            let offered = self.profile.find(import.module, import.name);
+            let offered = offered.ok_or_else(|| refuse(ImportFault::NotOffered))?;
+            if !self.facts.types.get(ty as usize).is_some_and(|ty| offered.has_type(ty)) {
+                return Err(refuse(ImportFault::Signature));
+            }
+            self.facts.imports.push(ty);
+            self.facts.functions.push(ty);
+            self.facts.import_names.push((import.module.to_owned(), import.name.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn exports(&mut self, section: &wasmparser::ExportSectionReader<'_>) -> Result<(), MeterError> {
+        let offset = section.range().start;
+        for export in section.clone() {
+            let export = export?;
+            if export.name.starts_with(abi::PREFIX) {
+                let name = export.name.to_owned();
+                return Err(MeterError::ReservedExport { name, offset });
+            }
+            if export.name == "_start" {
+                let unit = export.kind == ExternalKind::Func && self.takes_nothing(export.index);
+                if !unit {
+                    return Err(MeterError::StartSignature { offset });
+                }
+                self.facts.exports_start = true;
+            }
+            self.facts.exports_memory |=
+                export.name == "memory" && export.kind == ExternalKind::Memory;
+        }
+        Ok(())
+    }
+
+    fn takes_nothing(&self, function: u32) -> bool {
+        let ty = self.facts.functions.get(function as usize);
+        let ty = ty.and_then(|ty| self.facts.types.get(*ty as usize));
+        ty.is_some_and(|ty| ty.params().is_empty() && ty.results().is_empty())
+    }
+
+    fn body(
+        &mut self,
+        func: wasmparser::FuncToValidate<wasmparser::ValidatorResources>,
+        body: &FunctionBody<'_>,
+    ) -> Result<(), MeterError> {
+        let mut validator = func.into_validator(std::mem::take(&mut self.allocs));
+        let plan = body::plan(body, &mut validator, self.profile, &mut self.facts.helpers)?;
+        self.facts.plans.push(plan);
+        self.allocs = validator.into_allocations();
+        Ok(())
+    }
+}
+
+impl Profile {
+    fn find(&self, module: &str, name: &str) -> Option<&Import> {
+        self.imports.iter().find(|offer| offer.module == module && offer.name == name)
+    }
+}
+
+impl Import {
+    fn has_type(&self, ty: &FuncType) -> bool {
+        let same = |ours: &[Ty], theirs: &[ValType]| {
+            ours.len() == theirs.len()
+                && ours.iter().zip(theirs).all(|(ours, theirs)| match ours {
+                    Ty::I32 => *theirs == ValType::I32,
+                    Ty::I64 => *theirs == ValType::I64,
+                })
+        };
+        same(self.params, ty.params()) && same(self.results, ty.results())
+    }
+}
