@@ -15,7 +15,10 @@ use wasmparser::{
 };
 
 /// Exactly what a guest may use: Wasm 2.0 without threads, tail calls or anything later.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MVP
+///
+/// Of the reference types `externref` is left out (`wasmparser` calls it a GC type): a guest could
+/// only ever hold null ones, and engines built without a collector refuse it.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::FLOATS
     .union(WasmFeatures::MUTABLE_GLOBAL)
     .union(WasmFeatures::SIGN_EXTENSION)
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)

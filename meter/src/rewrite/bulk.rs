@@ -53,16 +53,10 @@ impl Bulk {
         Some(Self { helper, unit, table, source })
     }
 
-    /// The helper's code. `element` is the type of the guest's table's elements.
-    pub(super) fn code(
-        &self,
-        layout: &Layout,
-        types: &mut Types,
-        costs: &CostTable,
-        element: ValType,
-    ) -> Code {
+    /// The helper's code.
+    pub(super) fn code(&self, layout: &Layout, types: &mut Types, costs: &CostTable) -> Code {
         let value = match self.helper {
-            Helper::TableFill => element,
+            Helper::TableFill => ValType::FUNCREF,
             _ => ValType::I32,
         };
         let price = i64::from(costs.unit(self.unit));

@@ -33,14 +33,8 @@ impl Growth {
         Self { table: true, declared, delta: 1, answer: 2 }
     }
 
-    /// The helper's code. `element` is the type of the guest's table's elements.
-    pub(super) fn code(
-        &self,
-        layout: &Layout,
-        types: &mut Types,
-        costs: &CostTable,
-        element: ValType,
-    ) -> Code {
+    /// The helper's code.
+    pub(super) fn code(&self, layout: &Layout, types: &mut Types, costs: &CostTable) -> Code {
         let code = function(&[ValType::I32], |code| {
             self.refuse(code, layout);
             self.pay(code, layout, costs);
@@ -48,7 +42,7 @@ impl Growth {
             self.grown(code);
         });
         if self.table {
-            Code::new(types, &[element, ValType::I32], &[ValType::I32], code)
+            Code::new(types, &[ValType::FUNCREF, ValType::I32], &[ValType::I32], code)
         } else {
             Code::new(types, &[ValType::I32], &[ValType::I32], code)
         }

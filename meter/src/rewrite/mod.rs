@@ -231,18 +231,14 @@ fn helper_code(
     types: &mut Types,
     costs: &CostTable,
 ) -> Code {
-    let element = facts.table.map_or(RefType::FUNCREF, |table| {
-        if table.element_type.is_extern_ref() { RefType::EXTERNREF } else { RefType::FUNCREF }
-    });
-    let element = ValType::Ref(element);
     if let Some(bulk) = Bulk::new(helper) {
-        return bulk.code(layout, types, costs, element);
+        return bulk.code(layout, types, costs);
     }
     let growth = match helper {
         Helper::TableGrow => Growth::table(facts.table.and_then(|table| table.maximum)),
         _ => Growth::memory(facts.memory.and_then(|memory| memory.maximum)),
     };
-    growth.code(layout, types, costs, element)
+    growth.code(layout, types, costs)
 }
 
 /// In the order of [`layout::Globals`].
