@@ -1,0 +1,538 @@
+//! What one commit makes durable, and what a start reads back.
+//!
+//! Rows mirror `migrations/0001_foundation.sql`. The engine fills a [`Batch`] while it decides; the store writes it in one
+//! transaction; nothing that depends on it leaves the process before.
+
+use tallymill_ledger::{AccountKey, Amount, Transfer};
+use tallymill_protocol::{
+    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Outcome, SignedBytes, TaskIndex,
+};
+
+/// Tasks in one page of slot states.
+pub const PAGE_TASKS: u32 = 4096;
+/// Bytes of one page: two bits a task.
+pub const PAGE_BYTES: usize = 1024;
+
+/// Standing of an account with this coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AccountStatus {
+    /// May do everything.
+    Active,
+    /// Waits for approval by an operator.
+    Waiting,
+    /// Gets no leases and submits no jobs.
+    Suspended,
+}
+
+/// State of a job as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Tasks are leased and decided.
+    Running,
+    /// Cancelled or expired; leases in force may still report what ran.
+    Stopping,
+    /// Every task is decided.
+    Finished,
+    /// Stopped by its payer.
+    Cancelled,
+    /// Stopped by its deadline.
+    Expired,
+    /// Stopped by an operator.
+    Suspended,
+}
+
+/// State of one reported execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReplicaState {
+    /// Waits for others.
+    Reported,
+    /// Paid into pending.
+    Provisional,
+    /// Paid out.
+    Final,
+    /// Outvoted: not paid.
+    Lost,
+    /// Stopped by the payer or the deadline, paid up to its last slice.
+    Stopped,
+    /// Withdrawn by a conviction.
+    Void,
+}
+
+/// State of a decided task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TaskState {
+    /// Decided; its pay is still held back.
+    Provisional,
+    /// Decided for ever, exit code 0.
+    Final,
+    /// Decided, but not what its author wanted; the cause says why.
+    Failed,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRow {
+    /// Its first key.
+    pub id: AccountId,
+    /// The key it signs with now.
+    pub current_key: Key,
+    /// Digest of its recovery key.
+    pub recovery: Option<Digest>,
+    /// Rotations so far.
+    pub rotations: u64,
+    /// Standing.
+    pub status: AccountStatus,
+    /// Credit granted to it so far.
+    pub granted: Amount,
+    /// When it joined.
+    pub joined: Micros,
+}
+
+/// A volunteer machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRow {
+    /// Its key.
+    pub id: HostId,
+    /// Whose it is.
+    pub owner: AccountId,
+    /// End of its binding.
+    pub expiry: Micros,
+    /// When its owner withdrew it.
+    pub revoked_at: Option<Micros>,
+    /// When it joined.
+    pub joined: Micros,
+    /// When it was last heard of.
+    pub seen: Micros,
+    /// Sequence its next report must have.
+    pub reports: u64,
+    /// Digest of its last report's payload.
+    pub last_report: Digest,
+    /// Tasks settled.
+    pub settled: u64,
+    /// Fuel of settled tasks.
+    pub fuel: u64,
+    /// Void runs.
+    pub voided: u64,
+    /// Results that lost a vote.
+    pub outvoted: u64,
+    /// Leased tasks that it never reported.
+    pub abandoned: u64,
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRow {
+    /// Digest of the manifest.
+    pub id: JobId,
+    /// Shard of the job.
+    pub shard: u8,
+    /// Epoch at which it was last written.
+    pub epoch: u64,
+    /// Position in the order of submission, from 1.
+    pub number: u64,
+    /// Whose credit pays.
+    pub payer: AccountId,
+    /// Who signed.
+    pub submitter: AccountId,
+    /// The module.
+    pub module: Digest,
+    /// For people.
+    pub title: String,
+    /// The manifest as signed.
+    pub envelope: SignedBytes,
+    /// State of the job.
+    pub state: JobState,
+    /// Number of tasks.
+    pub tasks: u32,
+    /// Decided and final.
+    pub final_tasks: u32,
+    /// Decided and failed.
+    pub failed_tasks: u32,
+    /// Decided and provisional.
+    pub provisional_tasks: u32,
+    /// Credit held for it at submission.
+    pub escrow: Amount,
+    /// Credit paid out of the escrow.
+    pub spent: Amount,
+    /// Fuel of decided tasks.
+    pub fuel: u64,
+    /// When it was submitted.
+    pub submitted: Micros,
+    /// When its last task was decided or it was stopped for good.
+    pub finished: Option<Micros>,
+    /// When it is stopped.
+    pub deadline: Micros,
+}
+
+/// 4,096 slot states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRow {
+    /// The job.
+    pub job: JobId,
+    /// Position: tasks from `page * PAGE_TASKS` on.
+    pub page: u32,
+    /// Two bits a task, the lowest bits first: 0 pending, 1 provisional, 2 final, 3 failed. [`PAGE_BYTES`] long.
+    pub states: Vec<u8>,
+}
+
+/// A lease in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// The grant.
+    pub attempt: AttemptId,
+    /// Digest of the token.
+    pub digest: LeaseDigest,
+    /// The job.
+    pub job: JobId,
+    /// Who runs it.
+    pub host: HostId,
+    /// Who is paid.
+    pub owner: AccountId,
+    /// First task.
+    pub first: TaskIndex,
+    /// Number of tasks.
+    pub count: u32,
+    /// Epoch of the token.
+    pub epoch: u64,
+    /// When it was granted.
+    pub issued: Micros,
+    /// When its tasks go to others.
+    pub expiry: Micros,
+}
+
+/// An accepted report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRow {
+    /// Root over its receipts.
+    pub root: Digest,
+    /// Who signed.
+    pub host: HostId,
+    /// Position among the host's reports.
+    pub sequence: u64,
+    /// Epoch of its leases.
+    pub epoch: u64,
+    /// The report as signed.
+    pub envelope: SignedBytes,
+    /// Number of receipts.
+    pub receipts: u32,
+    /// One verdict code per receipt: the answer to a replay.
+    pub verdicts: Vec<u8>,
+    /// Promised position in the log.
+    pub log_index: u64,
+    /// When it was accepted.
+    pub at: Micros,
+}
+
+/// One reported execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaRow {
+    /// The job.
+    pub job: JobId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Who ran it.
+    pub host: HostId,
+    /// Who is paid.
+    pub owner: AccountId,
+    /// Under which grant.
+    pub attempt: AttemptId,
+    /// Its state.
+    pub state: ReplicaState,
+    /// Root of the report that holds it.
+    pub report: Digest,
+    /// Its position there.
+    pub position: u32,
+    /// The receipt as encoded.
+    pub receipt: Vec<u8>,
+    /// The lease token (payload and signature as CBOR of the envelope).
+    pub lease: LeaseDigest,
+    /// The output, where small; otherwise it is a blob.
+    pub output: Option<Vec<u8>>,
+    /// The log, where small; otherwise it is a blob.
+    pub log: Option<Vec<u8>>,
+    /// What it earns, micro-credits.
+    pub amount: Amount,
+    /// When held-back pay becomes available at the latest.
+    pub final_after: Option<Micros>,
+    /// When it was reported.
+    pub at: Micros,
+}
+
+/// A reported execution that moved on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicaMove {
+    /// The job.
+    pub job: JobId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Who ran it.
+    pub host: HostId,
+    /// Its new state.
+    pub state: ReplicaState,
+}
+
+/// A decided task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRow {
+    /// The job.
+    pub job: JobId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Position in the order of decisions of all jobs, from 1: what result streams follow.
+    pub sequence: u64,
+    /// How it was decided.
+    pub state: TaskState,
+    /// Whose result stands; absent when there is none.
+    pub host: Option<HostId>,
+    /// Why it failed, in words; absent when it did not.
+    pub cause: Option<String>,
+    /// How the run ended; absent when there is no result.
+    pub outcome: Option<Outcome>,
+    /// Fuel of the result.
+    pub fuel: Option<u64>,
+    /// Digest of the output.
+    pub output: Option<Digest>,
+    /// Length of the output.
+    pub output_bytes: Option<u64>,
+    /// When it was decided.
+    pub at: Micros,
+}
+
+/// A run that ended for a reason that is not the guest's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoidRow {
+    /// Position, from 1.
+    pub id: u64,
+    /// The job.
+    pub job: JobId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Who ran it.
+    pub host: HostId,
+    /// Whose host.
+    pub owner: AccountId,
+    /// A `VoidCause` code.
+    pub cause: u8,
+    /// More, for people.
+    pub detail: String,
+    /// When.
+    pub at: Micros,
+}
+
+/// A posted transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferRow {
+    /// Position, from 1.
+    pub id: u64,
+    /// The transfer.
+    pub transfer: Transfer,
+    /// When.
+    pub at: Micros,
+}
+
+/// A balance after this batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalanceRow {
+    /// The account.
+    pub account: AccountKey,
+    /// Its balance.
+    pub amount: Amount,
+    /// Id of the last transfer that touched it.
+    pub sequence: u64,
+}
+
+/// What a suspension is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SuspensionKind {
+    /// An account: its jobs and its hosts.
+    Account,
+    /// A module: all jobs that use it.
+    Module,
+    /// One job.
+    Job,
+    /// One host.
+    Host,
+}
+
+/// A suspension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuspensionRow {
+    /// What it is about.
+    pub kind: SuspensionKind,
+    /// Whom.
+    pub subject: [u8; 32],
+    /// Why, for everybody to read.
+    pub reason: String,
+    /// Since when.
+    pub at: Micros,
+}
+
+/// What an operator did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminRow {
+    /// Position, from 1.
+    pub id: u64,
+    /// Who.
+    pub actor: AccountId,
+    /// What: "grant", "suspend", "approve", …
+    pub action: &'static str,
+    /// To whom or what.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Micros,
+}
+
+/// A signed statement about keys, in the order of acceptance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Position, from 1.
+    pub id: u64,
+    /// Whose keys.
+    pub account: AccountId,
+    /// Name of the message: "account", "host-binding", "rotation" or "revocation".
+    pub kind: &'static str,
+    /// The statement as signed.
+    pub envelope: SignedBytes,
+    /// When.
+    pub at: Micros,
+}
+
+/// An answer given under an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OnceRow {
+    /// Who asked.
+    pub account: AccountId,
+    /// Which route.
+    pub route: &'static str,
+    /// The key.
+    pub name: String,
+    /// Digest of the request's body.
+    pub request: Digest,
+    /// What the answer was about (a job's id, a transfer's number as 8 big-endian bytes).
+    pub subject: Vec<u8>,
+    /// When.
+    pub at: Micros,
+}
+
+/// A blob the store holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobRow {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length, bytes.
+    pub length: u64,
+    /// Who uploaded it first.
+    pub account: AccountId,
+    /// When.
+    pub at: Micros,
+}
+
+/// Everything one commit makes durable. Upserts replace whole rows; `closed_leases` deletes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Position of the commit; also the id of the events that follow from it.
+    pub sequence: u64,
+    /// High-water mark of the coordinator's clock.
+    pub now: Micros,
+    /// Upserted accounts.
+    pub accounts: Vec<AccountRow>,
+    /// Upserted hosts.
+    pub hosts: Vec<HostRow>,
+    /// Upserted jobs.
+    pub jobs: Vec<JobRow>,
+    /// Upserted pages.
+    pub pages: Vec<PageRow>,
+    /// Upserted leases.
+    pub leases: Vec<LeaseRow>,
+    /// Deleted leases.
+    pub closed_leases: Vec<AttemptId>,
+    /// Inserted reports; each is also the log entry at its `log_index`.
+    pub reports: Vec<ReportRow>,
+    /// Inserted replicas.
+    pub replicas: Vec<ReplicaRow>,
+    /// Replicas that moved on.
+    pub moves: Vec<ReplicaMove>,
+    /// Upserted decided tasks.
+    pub tasks: Vec<TaskRow>,
+    /// Inserted void runs.
+    pub voids: Vec<VoidRow>,
+    /// Inserted transfers.
+    pub transfers: Vec<TransferRow>,
+    /// Upserted balances.
+    pub balances: Vec<BalanceRow>,
+    /// Upserted suspensions.
+    pub suspensions: Vec<SuspensionRow>,
+    /// Deleted suspensions.
+    pub lifted: Vec<(SuspensionKind, [u8; 32])>,
+    /// Inserted admin entries.
+    pub admin: Vec<AdminRow>,
+    /// Inserted key statements.
+    pub keys: Vec<KeyRow>,
+    /// Inserted answers.
+    pub once: Vec<OnceRow>,
+    /// Inserted blobs; a digest that is there already stays as it is.
+    pub blobs: Vec<BlobRow>,
+}
+
+/// What a start reads: live jobs with their pages, leases and undecided replicas; accounts, hosts and balances.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Epoch of this start: one more than the last owner's.
+    pub epoch: u64,
+    /// Position of the last commit.
+    pub sequence: u64,
+    /// High-water mark of the clock.
+    pub now: Micros,
+    /// Highest numbers given out.
+    pub counters: Counters,
+    /// All accounts.
+    pub accounts: Vec<AccountRow>,
+    /// All hosts.
+    pub hosts: Vec<HostRow>,
+    /// Jobs in state running or stopping.
+    pub jobs: Vec<JobRow>,
+    /// Their pages.
+    pub pages: Vec<PageRow>,
+    /// Leases in force.
+    pub leases: Vec<LeaseRow>,
+    /// Replicas of live jobs in state reported.
+    pub replicas: Vec<ReplicaRow>,
+    /// Void runs of live jobs.
+    pub voids: Vec<VoidRow>,
+    /// Balances of all accounts but those of finished jobs that stand at zero.
+    pub balances: Vec<BalanceRow>,
+    /// Suspensions.
+    pub suspensions: Vec<SuspensionRow>,
+    /// Answers under idempotency keys of the last seven days.
+    pub once: Vec<OnceRow>,
+}
+
+/// Highest numbers given out so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Jobs.
+    pub job: u64,
+    /// Decided tasks.
+    pub task: u64,
+    /// Transfers.
+    pub transfer: u64,
+    /// Void runs.
+    pub void: u64,
+    /// Admin entries.
+    pub admin: u64,
+    /// Key statements.
+    pub key: u64,
+    /// Log entries.
+    pub log: u64,
+}
+
+/// Who this coordinator is; fixed for a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The network.
+    pub network: tallymill_protocol::Network,
+    /// The coordinator's key: issuer of its credit.
+    pub coordinator: CoordinatorId,
+}
