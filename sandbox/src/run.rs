@@ -1,0 +1,315 @@
+//! One task, from a fresh instance to its result.
+
+use std::sync::Arc;
+
+use rustix::time::{ClockId, clock_gettime};
+use tallymill_meter::abi::{self, Cause};
+use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{Limits, Outcome, Trap};
+use wasmtime::{AsContextMut as _, Caller, Func, Global, Instance, ModuleExport, Ref, Store, Val};
+
+use crate::engine::CompiledModule;
+use crate::profile::{PAGE, extents};
+use crate::task::{TaskResult, TaskSpec, Void};
+use crate::wasi::{Ending, Guest, Halt, Host, Memory};
+use crate::watch::Watch;
+
+/// What a store holds: the guest's state, its memory, and who looks in.
+pub(crate) struct Cell {
+    guest: Guest,
+    memory: Option<wasmtime::Memory>,
+    watch: Arc<dyn Watch>,
+}
+
+/// An end that the host decided, carried through the engine as an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum HostEnd {
+    #[error("exited with code {0}")]
+    Exit(u8),
+    #[error("output limit reached")]
+    OutputExceeded,
+    #[error("stopped at a slice")]
+    Stopped,
+}
+
+impl From<Ending> for HostEnd {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Exit(code) => Self::Exit(code),
+            Ending::OutputExceeded => Self::OutputExceeded,
+        }
+    }
+}
+
+impl Host for Cell {
+    fn call(
+        caller: &mut Caller<'_, Self>,
+        function: impl FnOnce(&mut Guest, &mut Memory<'_>) -> Result<(), Halt>,
+    ) -> wasmtime::Result<u32> {
+        let answer = match caller.data().memory {
+            Some(memory) => {
+                let (bytes, cell) = memory.data_and_store_mut(caller.as_context_mut());
+                function(&mut cell.guest, &mut Memory(bytes))
+            }
+            None => function(&mut caller.data_mut().guest, &mut Memory(&mut [])),
+        };
+        match answer {
+            Ok(()) => Ok(0),
+            Err(Halt::Errno(errno)) => Ok(errno.code()),
+            Err(Halt::End(ending)) => Err(HostEnd::from(ending).into()),
+        }
+    }
+}
+
+/// Called by the module once per slice.
+fn hook(caller: Caller<'_, Cell>, fuel: i64) -> wasmtime::Result<()> {
+    let fuel = u64::try_from(fuel).unwrap_or(0);
+    if caller.data().watch.may_continue(fuel) { Ok(()) } else { Err(HostEnd::Stopped.into()) }
+}
+
+/// CPU time of this thread, µs.
+fn thread_cpu_time() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanos) =
+        (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000)
+}
+
+/// Runs one task on a fresh instance, on this thread, whose stack must be large: see [`with_stack`].
+///
+/// # Errors
+/// When the run ended for a reason that is not the guest's.
+pub fn run_task(
+    module: &CompiledModule,
+    task: &TaskSpec,
+    watch: Arc<dyn Watch>,
+) -> Result<TaskResult, Void> {
+    let started = thread_cpu_time();
+    let (pages, entries) = extents(&task.job.limits);
+    let mut result = if module.info.fits(pages, entries) {
+        Run::start(module, task, watch)?.finish()?
+    } else {
+        too_large(task)
+    };
+    result.cpu_time_us = thread_cpu_time().saturating_sub(started);
+    Ok(result)
+}
+
+/// The result of a task whose module declares more memory or table entries than its limits: nothing runs.
+fn too_large(task: &TaskSpec) -> TaskResult {
+    TaskResult {
+        outcome: Outcome::MemoryExceeded,
+        output: Vec::new(),
+        log: Vec::new(),
+        fuel: 0,
+        peak_memory: 0,
+        memory_fuel: 0,
+        bytes_in: task.input.len() as u64,
+        bytes_out: 0,
+        cpu_time_us: 0,
+    }
+}
+
+/// Calls `work` on a thread of its own whose stack is large enough for guests.
+///
+/// # Errors
+/// When the thread cannot be started or `work` panics.
+pub fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Void> {
+    let other = |detail: &str| Void::new(VoidCause::Other, detail);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("guest".into())
+            .stack_size(crate::engine::THREAD_STACK);
+        let thread = thread
+            .spawn_scoped(scope, work)
+            .map_err(|error| other(&format!("no thread: {error}")))?;
+        thread.join().map_err(|_| other("the thread that ran the guest panicked"))
+    })
+}
+
+struct Run<'m> {
+    module: &'m CompiledModule,
+    store: Store<Cell>,
+    instance: Option<Instance>,
+    limits: Limits,
+}
+
+impl<'m> Run<'m> {
+    fn start(
+        module: &'m CompiledModule,
+        task: &TaskSpec,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Self, Void> {
+        let cell = Cell { guest: Guest::new(task), memory: None, watch };
+        let store = Store::new(module.engine.inner(), cell);
+        Ok(Self { module, store, instance: None, limits: task.job.limits })
+    }
+
+    fn finish(mut self) -> Result<TaskResult, Void> {
+        let end = self.drive();
+        let (outcome, fuel) = match end {
+            Ok(()) => (Outcome::Exited(0), self.flushed()),
+            Err(error) => self.judge(&error)?,
+        };
+        let peak_memory = self.memory_size();
+        let bytes_in = self.store.data().guest.input.len() as u64;
+        let guest = self.store.into_data().guest;
+        Ok(TaskResult {
+            outcome,
+            bytes_in,
+            bytes_out: guest.output.len() as u64,
+            output: guest.output,
+            log: guest.log,
+            fuel,
+            peak_memory,
+            memory_fuel: (peak_memory / PAGE).saturating_mul(fuel),
+            cpu_time_us: 0,
+        })
+    }
+
+    /// Everything that may end in an error of guest, engine or host.
+    fn drive(&mut self) -> wasmtime::Result<()> {
+        let instance = self.module.pre.instantiate(&mut self.store)?;
+        self.instance = Some(instance);
+        self.arm(instance)?;
+        let exports = &self.module.exports;
+        for export in [exports.initial.as_ref(), Some(&exports.entry), Some(&exports.finish)]
+            .into_iter()
+            .flatten()
+        {
+            self.set(&exports.stack, Val::I32(self.stack_budget()))?;
+            self.function(instance, export)?
+                .typed::<(), ()>(&self.store)?
+                .call(&mut self.store, ())?;
+        }
+        Ok(())
+    }
+
+    /// The manifest's stack, at most what every supported engine can give.
+    fn stack_budget(&self) -> i32 {
+        i32::try_from(self.limits.stack).unwrap_or(abi::STACK_BUDGET).min(abi::STACK_BUDGET)
+    }
+
+    /// Tells the module its limits and gives it the hook.
+    fn arm(&mut self, instance: Instance) -> wasmtime::Result<()> {
+        let exports = &self.module.exports;
+        let (pages, entries) = extents(&self.limits);
+        self.set(&exports.limit, Val::I64(self.limits.fuel.min(abi::MAX_LIMIT).cast_signed()))?;
+        self.set(&exports.pages, Val::I32(pages.cast_signed()))?;
+        self.set(&exports.entries, Val::I32(entries.cast_signed()))?;
+        let hook = Func::wrap(&mut self.store, hook);
+        let table = instance
+            .get_module_export(&mut self.store, &exports.hooks)
+            .and_then(wasmtime::Extern::into_table);
+        table.ok_or_else(|| missing("hook table"))?.set(
+            &mut self.store,
+            0,
+            Ref::Func(Some(hook)),
+        )?;
+        if let Some(export) = &exports.memory {
+            let memory = instance.get_module_export(&mut self.store, export);
+            self.store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
+        }
+        Ok(())
+    }
+
+    fn function(&mut self, instance: Instance, export: &ModuleExport) -> wasmtime::Result<Func> {
+        let found = instance
+            .get_module_export(&mut self.store, export)
+            .and_then(wasmtime::Extern::into_func);
+        found.ok_or_else(|| missing("function"))
+    }
+
+    fn global(&mut self, export: &ModuleExport) -> Option<Global> {
+        let instance = self.instance?;
+        instance.get_module_export(&mut self.store, export).and_then(wasmtime::Extern::into_global)
+    }
+
+    fn set(&mut self, export: &ModuleExport, value: Val) -> wasmtime::Result<()> {
+        self.global(export).ok_or_else(|| missing("global"))?.set(&mut self.store, value)
+    }
+
+    fn get_i64(&mut self, export: &ModuleExport) -> i64 {
+        let value = self.global(export).map(|global| global.get(&mut self.store));
+        value.and_then(|value| value.i64()).unwrap_or(0)
+    }
+
+    fn flushed(&mut self) -> u64 {
+        let exports = &self.module.exports;
+        abi::flushed_fuel(self.get_i64(&exports.mark), self.get_i64(&exports.count))
+    }
+
+    fn cause(&mut self) -> Option<Cause> {
+        let value =
+            self.global(&self.module.exports.cause).map(|global| global.get(&mut self.store));
+        Cause::from_code(value.map_or(Some(0), |value| value.i32())?)
+    }
+
+    /// Size of the memory; it never shrinks, so at the end it is the highest. What no host function can reach is not counted
+    /// until the module grows it: a memory that is not exported has its declared size.
+    fn memory_size(&mut self) -> u64 {
+        let declared = self.module.info.memory.map_or(0, |extent| u64::from(extent.min) * PAGE);
+        self.store.data().memory.map_or(declared, |memory| memory.data_size(&self.store) as u64)
+    }
+
+    /// Outcome and fuel of a run that did not return.
+    fn judge(&mut self, error: &wasmtime::Error) -> Result<(Outcome, u64), Void> {
+        let limit = self.limits.fuel.min(abi::MAX_LIMIT);
+        let flushed = self.flushed();
+        if let Some(end) = error.downcast_ref::<HostEnd>() {
+            let outcome = match end {
+                HostEnd::Exit(code) => Outcome::Exited(*code),
+                HostEnd::OutputExceeded => Outcome::OutputExceeded,
+                HostEnd::Stopped => Outcome::Stopped,
+            };
+            return Ok((outcome, flushed.min(limit)));
+        }
+        let void = |cause, detail: &str| Err(Void::new(cause, detail));
+        let cause = self.cause();
+        let outcome = match cause {
+            Some(Cause::Exhausted) => Outcome::FuelExhausted,
+            Some(Cause::StackOverflow) => Outcome::StackExhausted,
+            Some(Cause::Unreachable) => Outcome::Trapped(Trap::Unreachable),
+            Some(Cause::None) => Outcome::Trapped(engine_trap(error)?),
+            Some(Cause::Growth) => {
+                return void(
+                    VoidCause::GrowthRefused,
+                    "the engine refused a growth within the limits",
+                );
+            }
+            Some(Cause::Hook | Cause::NullHook | Cause::Engine) | None => {
+                return void(
+                    VoidCause::Other,
+                    &format!("the module stopped itself ({cause:?}): {error:#}"),
+                );
+            }
+        };
+        Ok((outcome, abi::stopped_fuel(cause.unwrap_or(Cause::None), flushed, limit)))
+    }
+}
+
+fn missing(what: &'static str) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("the metered module lacks a {what}"))
+}
+
+/// The trap of the engine; what is not the guest's doing makes the run void.
+fn engine_trap(error: &wasmtime::Error) -> Result<Trap, Void> {
+    use wasmtime::Trap as Engine;
+    let Some(trap) = error.downcast_ref::<Engine>() else {
+        return Err(Void::new(VoidCause::Other, format!("{error:#}")));
+    };
+    Ok(match trap {
+        Engine::UnreachableCodeReached => Trap::Unreachable,
+        Engine::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
+        Engine::TableOutOfBounds => Trap::TableOutOfBounds,
+        Engine::IndirectCallToNull => Trap::IndirectCallToNull,
+        Engine::BadSignature => Trap::BadSignature,
+        Engine::IntegerOverflow => Trap::IntegerOverflow,
+        Engine::IntegerDivisionByZero => Trap::DivisionByZero,
+        Engine::BadConversionToInteger => Trap::BadConversion,
+        Engine::StackOverflow => {
+            return Err(Void::new(VoidCause::NativeOverflow, "before the meter's limit"));
+        }
+        other => return Err(Void::new(VoidCause::Other, format!("unexpected trap: {other}"))),
+    })
+}
