@@ -146,7 +146,7 @@ fn plain(engine: &Engine, original: &[u8]) -> Option<Trace> {
     let first = table.map_or(0, |table| table.size(&store));
     let ready = store.get_fuel().unwrap();
     let mut trace = Trace::default();
-    let mut note = |store: &mut Store<Notes>, trace: &mut Trace| {
+    let note = |store: &mut Store<Notes>, trace: &mut Trace| {
         let size = table.map_or(0, |table| table.size(&*store));
         trace.grown = size - first;
         trace.fuel.push(ready - store.get_fuel().unwrap() + trace.grown);

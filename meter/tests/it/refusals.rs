@@ -1,1 +1,138 @@
-//! Placeholder.
+//! Modules that are refused, and what the digests and the cost table are held to.
+
+use crate::host::{metered, refused};
+use tallymill_meter::{CostTable, Extent, ImportFault, MeterError, abi, meter};
+
+#[test]
+fn names_with_the_reserved_prefix() {
+    for kind in ["(func (export \"tallymill:fuel\"))", "(memory (export \"tallymill:\") 1)"] {
+        let error = refused(&format!("(module {kind})"));
+        assert!(matches!(error, MeterError::ReservedExport { .. }), "{error}");
+        assert_eq!(error.rule(), 1);
+    }
+    metered(r#"(module (func (export "tallymill")))"#);
+}
+
+#[test]
+fn imports_that_are_not_offered() {
+    for (import, fault) in [
+        (r#""env" "nxt" (func (param i32) (result i32))"#, ImportFault::NotOffered),
+        (r#""en" "next" (func (param i32) (result i32))"#, ImportFault::NotOffered),
+        (r#""env" "next" (func (param i64) (result i32))"#, ImportFault::Signature),
+        (r#""env" "next" (func (param i32))"#, ImportFault::Signature),
+        (r#""env" "next" (func (param i32 i32) (result i32))"#, ImportFault::Signature),
+        (r#""env" "next" (memory 1)"#, ImportFault::NotAFunction),
+        (r#""env" "next" (table 1 funcref)"#, ImportFault::NotAFunction),
+        (r#""env" "next" (global i32)"#, ImportFault::NotAFunction),
+        (r#""env" "tallymill:count" (global (mut i64))"#, ImportFault::NotAFunction),
+    ] {
+        let error = refused(&format!("(module (import {import}))"));
+        let MeterError::Import { fault: found, .. } = &error else { panic!("{error}") };
+        assert_eq!(*found, fault, "{import}");
+    }
+}
+
+#[test]
+fn proposals_outside_the_profile() {
+    for text in [
+        "(func $f (return_call $f))",
+        "(memory i64 1)",
+        "(memory 1 1 shared)",
+        "(memory 1 (pagesize 1))",
+        "(tag)",
+        "(func (try_table))",
+        "(type (struct))",
+        "(func (param externref))",
+        "(func (param (ref func)))",
+        "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+        "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))",
+        "(func (param v128) (drop (f32x4.relaxed_min (local.get 0) (local.get 0))))",
+        "(func (param i64) (drop (i64.add128 (local.get 0) (local.get 0) (local.get 0) (local.get 0))) drop)",
+    ] {
+        let error = refused(&format!("(module {text})"));
+        assert!(matches!(error, MeterError::Invalid { .. }), "{text}: {error}");
+    }
+    let component = wat::parse_str("(component)").unwrap();
+    assert!(matches!(
+        meter(&component, &crate::host::profile()).unwrap_err(),
+        MeterError::Invalid { .. }
+    ));
+}
+
+#[test]
+fn a_start_export_that_cannot_be_called() {
+    for text in [
+        r#"(func (export "_start") (param i32))"#,
+        r#"(func (export "_start") (result i32) (i32.const 0))"#,
+        r#"(memory (export "_start") 1)"#,
+    ] {
+        let error = refused(&format!("(module {text})"));
+        assert!(matches!(error, MeterError::StartSignature { .. }), "{error}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_module() {
+    let whole = wat::parse_str(r#"(module (func (export "f") (drop (i32.const 1))))"#).unwrap();
+    for len in 0..whole.len() {
+        let error = meter(&whole[..len], &crate::host::profile());
+        // Cut after a whole section before the code, it may still be valid: then it is accepted.
+        assert!(error.is_err() || wasmparser::validate(&whole[..len]).is_ok(), "{len}");
+    }
+    assert!(meter(b"\0asm\x01\0\0\0garbage", &crate::host::profile()).is_err());
+}
+
+#[test]
+fn the_same_module_gives_the_same_bytes() {
+    let text = r#"(module (memory (export "memory") 2 3) (table 4 funcref)
+        (func (export "_start") (memory.fill (i32.const 0) (i32.const 0) (memory.size))))"#;
+    let (one, two) = (metered(text), metered(text));
+    assert_eq!(one, two);
+    assert_eq!(one.original_digest, *blake3::hash(&wat::parse_str(text).unwrap()).as_bytes());
+    assert_eq!(one.metered_digest, *blake3::hash(&one.bytes).as_bytes());
+    let info = one.info;
+    assert!(info.exports_start && info.exports_memory && !info.start_function);
+    assert_eq!(info.memory, Some(Extent { min: 2, max: Some(3) }));
+    assert_eq!(info.table, Some(Extent { min: 4, max: None }));
+    assert_eq!(info.functions, 1);
+    assert!(info.fits(2, 4) && !info.fits(1, 4) && !info.fits(2, 3));
+}
+
+#[test]
+fn a_metered_module_cannot_be_metered_again() {
+    let once = metered("(module (func))");
+    let error = meter(&once.bytes, &crate::host::profile()).unwrap_err();
+    assert!(matches!(error, MeterError::ReservedExport { .. }), "{error}");
+}
+
+#[test]
+fn every_name_of_the_contract_has_the_reserved_prefix_and_is_exported() {
+    let metered = metered("(module (func $f) (start $f))");
+    let module = wasmtime::Module::new(&crate::host::ENGINE, &metered.bytes).unwrap();
+    let mut names: Vec<_> = module.exports().map(|export| export.name().to_owned()).collect();
+    let mut expected = [
+        abi::MARK,
+        abi::COUNT,
+        abi::LIMIT,
+        abi::STACK,
+        abi::PAGES,
+        abi::ENTRIES,
+        abi::CAUSE,
+        abi::HOOKS,
+        abi::FINISH,
+        abi::START,
+    ];
+    names.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    assert!(expected.iter().all(|name| name.starts_with(abi::PREFIX)));
+}
+
+#[test]
+fn version_1_of_the_cost_table_never_changes() {
+    let table = CostTable::v1();
+    assert_eq!(table.version(), 1);
+    assert_eq!(table.hash(), *blake3::hash(table.text().as_bytes()).as_bytes());
+    let hex: String = table.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "659cba3ac254e15c947866ff62e8312e2074fd08413537d3bd4c08743df655b5");
+}
