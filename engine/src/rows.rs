@@ -213,6 +213,10 @@ pub struct ReportRow {
     pub epoch: u64,
     /// The report as signed.
     pub envelope: SignedBytes,
+    /// The lease tokens that its receipts name, as signed: evidence needs them after the lease is gone. A token that is stored already stays.
+    pub leases: Vec<(LeaseDigest, SignedBytes)>,
+    /// Leaves of its tree in order: they give Merkle paths also where a receipt was refused and no replica keeps it.
+    pub leaves: Vec<Digest>,
     /// Number of receipts.
     pub receipts: u32,
     /// One verdict code per receipt: the answer to a replay.
