@@ -1,0 +1,78 @@
+//! A submitted job: progress, results, cancellation, the reasons it waits.
+
+use reqwest::Method;
+use tallymill_protocol::JobId;
+
+use crate::http::Body;
+use crate::model::JobView;
+use crate::{Client, Error, Results};
+
+/// A job at a coordinator.
+#[derive(Debug, Clone)]
+pub struct JobHandle {
+    pub(crate) client: Client,
+    id: JobId,
+}
+
+impl JobHandle {
+    pub(crate) const fn new(client: Client, id: JobId) -> Self {
+        Self { client, id }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Its totals now.
+    ///
+    /// # Errors
+    /// When the coordinator cannot be asked or does not know the job.
+    pub async fn progress(&self) -> Result<JobView, Error> {
+        self.client.http.get(&format!("/api/v1/jobs/{}", self.id)).await
+    }
+
+    /// Its results as they are decided.
+    #[must_use]
+    pub fn results(&self) -> Results {
+        Results::new(self.clone())
+    }
+
+    /// Why its tasks wait, most important reason first; empty when none does.
+    ///
+    /// # Errors
+    /// When the coordinator cannot be asked.
+    pub async fn why(&self) -> Result<serde_json::Value, Error> {
+        self.client.http.get(&format!("/api/v1/jobs/{}/why", self.id)).await
+    }
+
+    /// Stops it: what ran is paid, the rest of the credit returns.
+    ///
+    /// # Errors
+    /// When it is not this account's job, or is over already.
+    pub async fn cancel(&self, reason: &str) -> Result<(), Error> {
+        let body = Body::Json(serde_json::json!({ "reason": reason }));
+        self.client
+            .http
+            .call(Method::POST, &format!("/api/v1/jobs/{}/cancel", self.id), body)
+            .await
+            .map(drop)
+    }
+
+    /// The evidence of a task's result: everything a stranger needs to check and re-execute it.
+    ///
+    /// # Errors
+    /// When the task is not decided, or is private to somebody else.
+    pub async fn evidence(&self, task: u32) -> Result<serde_json::Value, Error> {
+        self.client.http.get(&format!("/api/v1/jobs/{}/receipts/{task}", self.id)).await
+    }
+
+    /// One task with its attempts.
+    ///
+    /// # Errors
+    /// When there is no such task.
+    pub async fn task(&self, task: u32) -> Result<serde_json::Value, Error> {
+        self.client.http.get(&format!("/api/v1/jobs/{}/tasks/{task}", self.id)).await
+    }
+}

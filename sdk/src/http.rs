@@ -1,0 +1,205 @@
+//! The one place that speaks HTTP: headers, tokens, retries, problem documents.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tallymill_protocol::cbor::Text;
+use tallymill_protocol::{Key, Login, Message as _, Micros, PROTOCOL_VERSION};
+use tokio::sync::Mutex;
+
+use crate::model::Problem;
+use crate::{Error, KeyFile};
+
+/// Tries of a call that the coordinator could not take.
+const TRIES: u32 = 6;
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Media type of signed messages.
+const CBOR: &str = "application/cbor";
+
+#[derive(Debug, Serialize)]
+struct ChallengeRequest {
+    key: String,
+    purpose: &'static str,
+}
+
+#[derive(Debug, Deserialize)]
+struct Challenge {
+    nonce: String,
+    #[serde(with = "crate::model::decimal")]
+    expiry: u64,
+    audience: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Session {
+    token: String,
+}
+
+/// What a call sends.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    Nothing,
+    Json(serde_json::Value),
+    Cbor(Vec<u8>),
+    Raw(Arc<Vec<u8>>),
+}
+
+/// A connection to one coordinator with one key.
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    base: String,
+    key: KeyFile,
+    token: Mutex<Option<String>>,
+}
+
+impl Http {
+    pub fn new(base: &str, key: KeyFile) -> Self {
+        let base = base.trim_end_matches('/').to_owned();
+        Self { client: reqwest::Client::new(), base, key, token: Mutex::new(None) }
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub fn key(&self) -> &KeyFile {
+        &self.key
+    }
+
+    /// Reads a JSON answer.
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, Error> {
+        let bytes =
+            self.call(method, path, body).await?.bytes().await.map_err(|e| self.unreachable(e))?;
+        serde_json::from_slice(&bytes).map_err(|e| Error::Answer(format!("{path}: {e}")))
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.json(Method::GET, path, Body::Nothing).await
+    }
+
+    /// Makes a call, logging in when needed and waiting when the coordinator is busy.
+    pub async fn call(&self, method: Method, path: &str, body: Body) -> Result<Response, Error> {
+        let mut fresh = false;
+        let mut attempt = 0;
+        loop {
+            let token = self.token(fresh).await?;
+            let request = self.request(method.clone(), path, body.clone()).bearer_auth(token);
+            let response = request.send().await.map_err(|e| self.unreachable(e))?;
+            attempt += 1;
+            match response.status() {
+                status if status.is_success() => return Ok(response),
+                StatusCode::UNAUTHORIZED if !fresh => fresh = true,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+                    if attempt < TRIES =>
+                {
+                    tokio::time::sleep(pause(&response, attempt)).await;
+                }
+                _ => return Err(problem(response).await),
+            }
+        }
+    }
+
+    /// A call that needs no login.
+    pub async fn open<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, Error> {
+        let response =
+            self.request(method, path, body).send().await.map_err(|e| self.unreachable(e))?;
+        if !response.status().is_success() {
+            return Err(problem(response).await);
+        }
+        response.json().await.map_err(|e| Error::Answer(format!("{path}: {e}")))
+    }
+
+    fn request(&self, method: Method, path: &str, body: Body) -> RequestBuilder {
+        let url = format!("{}{path}", self.base);
+        let request =
+            self.client.request(method, url).header("tallymill-protocol", PROTOCOL_VERSION);
+        match body {
+            Body::Nothing => request,
+            Body::Json(value) => request.json(&value),
+            Body::Cbor(bytes) => request.header("content-type", CBOR).body(bytes),
+            Body::Raw(bytes) => request
+                .header("content-type", "application/octet-stream")
+                .body(bytes::Bytes::from_owner(Shared(bytes))),
+        }
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> Error {
+        Error::Unreachable { url: self.base.clone(), source: Box::new(source) }
+    }
+
+    async fn token(&self, fresh: bool) -> Result<String, Error> {
+        let mut held = self.token.lock().await;
+        if let Some(token) = held.as_ref().filter(|_| !fresh) {
+            return Ok(token.clone());
+        }
+        let token = self.log_in().await?;
+        *held = Some(token.clone());
+        Ok(token)
+    }
+
+    async fn log_in(&self) -> Result<String, Error> {
+        let pair = self.key.pair();
+        let ask = ChallengeRequest { key: pair.public().to_string(), purpose: "api" };
+        let ask = serde_json::to_value(ask).map_err(|e| Error::Answer(e.to_string()))?;
+        let challenge: Challenge =
+            self.open(Method::POST, "/api/v1/login/challenge", Body::Json(ask)).await?;
+        let wrong =
+            |e: tallymill_protocol::ParseIdError| Error::Answer(format!("login challenge: {e}"));
+        let audience: Key = challenge.audience.parse().map_err(wrong)?;
+        let login = Login {
+            format: 1,
+            audience,
+            origin: Text(self.base.clone()),
+            purpose: Text("api".to_owned()),
+            nonce: challenge.nonce.parse().map_err(wrong)?,
+            expiry: Micros(challenge.expiry),
+            signer: pair.public(),
+        };
+        let body = Body::Cbor(pair.sign(&login).to_bytes());
+        let session: Session = self.open(Method::POST, "/api/v1/login", body).await?;
+        Ok(session.token)
+    }
+}
+
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What Retry-After asks for, or a doubling pause.
+fn pause(response: &Response, attempt: u32) -> Duration {
+    let named =
+        response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let pause =
+        named.map_or_else(|| Duration::from_millis(100 << attempt.min(6)), Duration::from_secs);
+    pause.min(LONGEST_PAUSE)
+}
+
+async fn problem(response: Response) -> Error {
+    let status = response.status().as_u16();
+    let bytes = response.bytes().await.unwrap_or_default();
+    let mut problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
+    problem.status = status;
+    if problem.title.is_empty() {
+        problem.title = format!("status {status}");
+    }
+    Error::from_problem(problem)
+}
