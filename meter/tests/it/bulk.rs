@@ -166,6 +166,34 @@ fn a_length_of_four_billion_traps_before_a_byte_and_before_a_unit() {
 }
 
 #[test]
+fn overlapping_copies_across_two_gibibytes_keep_their_bytes() {
+    const HALF: u32 = 1 << 31;
+    let wat = r#"(module (memory (export "m") 32800)
+        (func (export "copy") (param i32 i32 i32)
+            (memory.copy (local.get 0) (local.get 1) (local.get 2))))"#;
+    let mut guest = Guest::new(wat, Grant { pages: -1, ..Grant::default() });
+    let low = HALF as usize - 150_000;
+    for (at, byte) in guest.memory()[low..low + 200_000].iter_mut().enumerate() {
+        *byte = u8::try_from(at % 251).unwrap();
+    }
+    let mut expected = guest.memory()[low..low + 400_000].to_vec();
+    expected.copy_within(..200_000, 160_000);
+    guest.call("copy", &operands((HALF + 10_000, HALF - 150_000, 200_000)));
+    assert!(guest.memory()[low..low + 400_000] == expected);
+    expected.copy_within(160_000..360_000, 0);
+    guest.call("copy", &operands((HALF - 150_000, HALF + 10_000, 200_000)));
+    assert!(guest.memory()[low..low + 400_000] == expected);
+}
+
+#[test]
+fn a_segment_that_is_too_short_traps_before_its_price_is_asked() {
+    let end = guest(50).call("init", &operands((0, 1, 100)));
+    assert_eq!(end.trap(), Trap::MemoryOutOfBounds);
+    let end = guest(50).call("tinit", &operands((0, 1, 100)));
+    assert_eq!(end.trap(), Trap::TableOutOfBounds);
+}
+
+#[test]
 fn a_length_beyond_the_fuel_moves_nothing() {
     let mut guest = guest(200_000);
     let end = guest.call("fill", &operands((0, 1, 200_000)));

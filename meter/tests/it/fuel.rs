@@ -114,6 +114,7 @@ fn nothing_is_paid_out_of_a_limit_of_zero() {
     assert_eq!(guest.owed(), 0);
 }
 
+// The charge that goes too far is that of a branch, which holds no check but the import's own.
 #[test]
 fn an_exhausted_run_does_not_reach_the_host() {
     let wat = |call: &str| {
@@ -121,11 +122,12 @@ fn an_exhausted_run_does_not_reach_the_host() {
             r#"(module (import "env" "next" (func $next (param i32) (result i32)))
                 (type $t (func (param i32) (result i32)))
                 (table 1 funcref) (elem (i32.const 0) $next)
-                (func (export "f") (result i32) {call}))"#
+                (func (export "f") (result i32)
+                    (if (result i32) (i32.const 1) (then {call}) (else (i32.const 0)))))"#
         )
     };
-    let direct = (wat("(call $next (i32.const 5))"), 3);
-    let through_table = (wat("(call_indirect (type $t) (i32.const 5) (i32.const 0))"), 4);
+    let direct = (wat("(call $next (i32.const 5))"), 5);
+    let through_table = (wat("(call_indirect (type $t) (i32.const 5) (i32.const 0))"), 6);
     for (wat, total) in [direct, through_table] {
         totals(&wat, total);
         let mut guest = Guest::new(&wat, Grant::limit(total - 1));
@@ -230,6 +232,15 @@ fn recursion_ends_at_the_same_depth_wherever_it_runs() {
     assert_eq!(depth, abi::STACK_BUDGET / (64 + 2 * 16));
     // Entry, four operators and the call, each time; all of it flushed.
     assert_eq!(guest.owed(), u64::from(depth.unsigned_abs()) * 6);
+}
+
+#[test]
+fn exhaustion_is_found_before_an_overflow() {
+    let wat = r#"(module (func $big (local i64 i64 i64 i64))
+        (func (export "f") (if (i32.const 1) (then (call $big)))))"#;
+    let grant = |limit| Grant { stack: 100, ..Grant::limit(limit) };
+    assert_eq!(Guest::new(wat, grant(4)).run("f").cause(), Cause::StackOverflow);
+    assert_eq!(Guest::new(wat, grant(3)).run("f").cause(), Cause::Exhausted);
 }
 
 #[test]
