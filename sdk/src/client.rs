@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reqwest::Method;
 use serde::Deserialize;
 use tallymill_protocol::{
-    AccountId, AccountStatement, CoordinatorId, Digest, JobId, Manifest, Message as _, Micros,
-    Network, Nonce, Versions,
+    AccountId, AccountStatement, CoordinatorId, Digest, HostId, JobId, Manifest, Message as _, Micros,
+    Network, Nonce, Revocation, Rotation,
+    Versions,
 };
 
 use crate::http::{Body, Http};
@@ -64,16 +65,18 @@ impl Client {
     }
 
     async fn open_account(&self) -> Result<(), Error> {
-        let pair = self.http.key().pair();
+        let key = self.http.key();
+        if key.account() != key.pair().public().into() {
+            return Ok(()); // A rotated key belongs to an account that exists.
+        }
         let statement = AccountStatement {
             format: 1,
             network: self.network.clone(),
             account: self.account(),
-            // The recovery key is derived from a secret that only the key file's owner has.
-            recovery: Digest::of(recovery_key(pair).public().as_bytes()),
+            recovery: Digest::of(key.recovery().public().as_bytes()),
             issued: now(),
         };
-        let body = Body::Cbor(pair.sign(&statement).to_bytes());
+        let body = Body::Cbor(key.pair().sign(&statement).to_bytes());
         let _: serde_json::Value = self.http.open(Method::POST, "/api/v1/accounts", body).await?;
         Ok(())
     }
@@ -81,7 +84,7 @@ impl Client {
     /// The account this client speaks for.
     #[must_use]
     pub fn account(&self) -> AccountId {
-        self.http.key().pair().public().into()
+        self.http.key().account()
     }
 
     /// The coordinator's key.
@@ -179,6 +182,38 @@ impl Client {
         self.http.get(&format!("/api/v1/accounts/{}", self.account())).await
     }
 
+    /// Moves this account to `next`'s key, which must have been made for this account. The old key is of no use after that.
+    ///
+    /// # Errors
+    /// When the coordinator refuses the rotation or cannot be asked.
+    pub async fn rotate(&self, next: &KeyFile) -> Result<(), Error> {
+        let view = self.balance().await?;
+        let rotation = Rotation {
+            format: 1,
+            network: self.network.clone(),
+            account: self.account(),
+            key: next.pair().public(),
+            recovery: Digest::of(next.recovery().public().as_bytes()),
+            sequence: view.rotations + 1,
+            issued: now(),
+        };
+        let body = Body::Cbor(self.http.key().pair().sign(&rotation).to_bytes());
+        let path = format!("/api/v1/accounts/{}/rotate", self.account());
+        self.http.call(Method::POST, &path, body).await.map(drop)
+    }
+
+    /// Withdraws one of this account's hosts at once.
+    ///
+    /// # Errors
+    /// When it is not this account's host, or the coordinator cannot be asked.
+    pub async fn revoke(&self, host: HostId) -> Result<(), Error> {
+        let revocation =
+            Revocation { format: 1, network: self.network.clone(), owner: self.account(), host, issued: now() };
+        let body = Body::Cbor(self.http.key().pair().sign(&revocation).to_bytes());
+        let path = format!("/api/v1/accounts/{}/revoke", self.account());
+        self.http.call(Method::POST, &path, body).await.map(drop)
+    }
+
     /// One page of this account's statement.
     ///
     /// # Errors
@@ -187,10 +222,4 @@ impl Client {
         let after = after.map_or(String::new(), |after| format!("?after={after}"));
         self.http.get(&format!("/api/v1/accounts/{}/statement{after}", self.account())).await
     }
-}
-
-/// The recovery key that belongs to a key: derived, so that one backup of the key file keeps both.
-fn recovery_key(pair: &tallymill_protocol::Keypair) -> tallymill_protocol::Keypair {
-    let secret = tallymill_protocol::digest_in_context("recovery", &[&pair.secret()[..]]);
-    tallymill_protocol::Keypair::from_secret(secret.as_bytes())
 }

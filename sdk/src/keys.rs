@@ -1,4 +1,4 @@
-//! Key files: a 32-byte secret in hexadecimal, mode 0600.
+//! Key files: a 32-byte secret in hexadecimal, mode 0600; after a rotation, a second line names the account.
 
 use std::fs;
 use std::io::Write as _;
@@ -6,13 +6,16 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use tallymill_protocol::{Digest, Keypair};
+use tallymill_protocol::{AccountId, Digest, Keypair};
 
 use crate::Error;
 
 /// A key pair that lives in a file. Cheap to clone; never printed.
 #[derive(Debug, Clone)]
-pub struct KeyFile(Arc<Keypair>);
+pub struct KeyFile {
+    pair: Arc<Keypair>,
+    account: AccountId,
+}
 
 fn fault(path: &Path, reason: impl std::fmt::Display) -> Error {
     Error::Key { path: path.to_owned(), reason: reason.to_string() }
@@ -32,8 +35,11 @@ impl KeyFile {
             ));
         }
         let text = fs::read_to_string(path).map_err(|e| fault(path, e))?;
-        let secret: Digest = text.trim().parse().map_err(|e| fault(path, e))?;
-        Ok(Self(Arc::new(Keypair::from_secret(secret.as_bytes()))))
+        let mut lines = text.lines().map(str::trim);
+        let secret: Digest = lines.next().unwrap_or_default().parse().map_err(|e| fault(path, e))?;
+        let pair = Keypair::from_secret(secret.as_bytes());
+        let account = lines.next().map_or(Ok(pair.public().into()), str::parse).map_err(|e| fault(path, e))?;
+        Ok(Self { pair: Arc::new(pair), account })
     }
 
     /// Draws a new key and writes it to a file that must not exist yet.
@@ -41,20 +47,32 @@ impl KeyFile {
     /// # Errors
     /// When the file exists or cannot be written, or the system gives no randomness.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|e| fault(path, e))?;
+        Self::write(path, None)
+    }
+
+    /// Draws the next key of an account that has one already.
+    ///
+    /// # Errors
+    /// As [`KeyFile::create`].
+    pub fn create_for(path: &Path, account: AccountId) -> Result<Self, Error> {
+        Self::write(path, Some(account))
+    }
+
+    fn write(path: &Path, account: Option<AccountId>) -> Result<Self, Error> {
+        let mut secret = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *secret).map_err(|e| fault(path, e))?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|e| fault(path, e))?;
         }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| fault(path, e))?;
-        file.write_all(format!("{}\n", Digest(secret)).as_bytes()).map_err(|e| fault(path, e))?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(path);
+        let mut file = file.map_err(|e| fault(path, e))?;
+        let second = account.map(|account| format!("{account}\n")).unwrap_or_default();
+        write!(file, "{}\n{second}", Digest(*secret)).map_err(|e| fault(path, e))?;
         file.sync_all().map_err(|e| fault(path, e))?;
-        Ok(Self(Arc::new(Keypair::from_secret(&secret))))
+        let pair = Keypair::from_secret(&secret);
+        let account = account.unwrap_or_else(|| pair.public().into());
+        Ok(Self { pair: Arc::new(pair), account })
     }
 
     /// Reads the key file, or makes it when there is none.
@@ -68,7 +86,20 @@ impl KeyFile {
     /// The key pair.
     #[must_use]
     pub fn pair(&self) -> &Keypair {
-        &self.0
+        &self.pair
+    }
+
+    /// The account it signs for: the first key that its owner published.
+    #[must_use]
+    pub const fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// The recovery key that belongs to this key: derived, so that one backup of the file keeps both.
+    #[must_use]
+    pub(crate) fn recovery(&self) -> Keypair {
+        let secret = tallymill_protocol::digest_in_context("recovery", &[&self.pair.secret()[..]]);
+        Keypair::from_secret(secret.as_bytes())
     }
 }
 
@@ -84,6 +115,17 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(KeyFile::load_or_create(&path).unwrap().pair().public(), made.pair().public());
         assert!(KeyFile::create(&path).is_err(), "never overwrites a key");
+    }
+
+    #[test]
+    fn the_next_key_of_an_account_remembers_the_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = KeyFile::create(&folder.path().join("one.key")).unwrap();
+        let path = folder.path().join("two.key");
+        KeyFile::create_for(&path, first.account()).unwrap();
+        let read = KeyFile::load(&path).unwrap();
+        assert_eq!(read.account(), first.account());
+        assert_ne!(read.pair().public(), first.pair().public());
     }
 
     #[test]

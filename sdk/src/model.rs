@@ -167,6 +167,9 @@ pub struct AccountView {
     pub id: String,
     /// active, waiting or suspended.
     pub status: String,
+    /// Key rotations so far.
+    #[serde(with = "decimal", default)]
+    pub rotations: u64,
     /// Spendable.
     #[serde(with = "decimal")]
     pub available: i64,

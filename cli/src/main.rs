@@ -1,0 +1,52 @@
+//! The tallymill binary: one name, nouns then verbs.
+//!
+//! Exit codes: 0 ok, 1 failed, 2 usage, 3 not verified, 4 coordinator unreachable, 5 not enough credit, 130 interrupted.
+
+mod args;
+mod fault;
+mod ui;
+mod verb;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Verb};
+
+fn main() -> ExitCode {
+    // Children that run or compile guests never get further than this: they hold no keys and parse no options.
+    if let Some(code) = tallymill_sandbox::child_main(std::env::args_os()) {
+        return code;
+    }
+    let cli = Cli::parse();
+    ui::log_to_stderr(cli.common.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return ui::fail(&anyhow::Error::new(e).context("failed to start"), cli.common.json),
+    };
+    let json = cli.common.json;
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(e) => ui::fail(&e, json),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let common = cli.common;
+    match cli.verb {
+        Verb::Dev(args) => verb::dev::run(&common, args).await,
+        Verb::Open => verb::open::run(&common).await,
+        Verb::Coordinator(args) => verb::coordinator::run(args).await,
+        Verb::Worker(args) => verb::worker::run(&common, args).await,
+        Verb::Run(args) => verb::run::run(&common, &args),
+        Verb::Quote(args) => verb::submit::quote(&common, args).await,
+        Verb::Submit(args) => verb::submit::submit(&common, args).await,
+        Verb::Job(verb) => verb::job::run(&common, verb).await,
+        Verb::Credit(verb) => verb::credit::run(&common, verb).await,
+        Verb::Verify(args) => verb::verify::run(&common, &args).await,
+        Verb::Admin(verb) => verb::admin::run(&common, verb).await,
+        Verb::Key(verb) => verb::key::run(&common, verb).await,
+        Verb::Completions { shell } => Ok(args::completions(shell)),
+        Verb::Man { folder } => args::man(&folder),
+    }
+}

@@ -1,0 +1,41 @@
+//! `tallymill admin`: grants, suspensions, the audit of the ledger.
+
+use std::process::ExitCode;
+
+use super::client;
+use crate::args::{AdminVerb, Common};
+use crate::fault::{NotVerified, Usage};
+use crate::ui;
+
+pub async fn run(common: &Common, verb: AdminVerb) -> anyhow::Result<ExitCode> {
+    let client = client(common).await?;
+    match verb {
+        AdminVerb::Grant { account, credits } => {
+            let to = account.parse().map_err(|e| Usage(format!("'{account}' is not an account: {e}")))?;
+            let micros = credits.checked_mul(1_000_000).ok_or_else(|| Usage("too many credits".to_owned()))?;
+            let made = client.grant(to, micros).await?;
+            if common.json { ui::json(&made)? } else { ui::line(format!("granted {credits} credits to {account}")) }
+        }
+        AdminVerb::Suspend { kind, subject, reason } => {
+            let made = client.suspend(&kind, &subject, &reason).await?;
+            if common.json { ui::json(&made)? } else { ui::line(format!("suspended {kind} {subject}")) }
+        }
+        AdminVerb::Audit => return audit(common, &client.audit().await?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints each invariant; a violated one is an error.
+fn audit(common: &Common, report: &serde_json::Value) -> anyhow::Result<ExitCode> {
+    if common.json {
+        ui::json(report)?;
+    } else {
+        ui::line(ui::plain(&serde_json::to_string_pretty(report)?).replace("\\n", "\n"));
+    }
+    let violations = report.get("violations").and_then(serde_json::Value::as_array);
+    match violations {
+        Some(list) if list.is_empty() => Ok(ExitCode::SUCCESS),
+        Some(list) => Err(NotVerified(format!("{} violations of the ledger's invariants", list.len())).into()),
+        None => Err(anyhow::anyhow!("the answer names no violations, not even none")),
+    }
+}

@@ -1,0 +1,164 @@
+//! `tallymill job`: list, show, watch, results, logs, cancel, why, receipt.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tallymill_sdk::model::JobView;
+use tallymill_sdk::{JobHandle, Order};
+
+use super::{client, handle};
+use crate::args::{Common, JobVerb};
+use crate::ui;
+
+pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
+    match verb {
+        JobVerb::List => list(common).await?,
+        JobVerb::Show { job } => show(common, &handle(common, &job).await?.progress().await?)?,
+        JobVerb::Watch { job } => return watch(common, &handle(common, &job).await?).await,
+        JobVerb::Results { job, into } => return results(common, &handle(common, &job).await?, into.as_deref()).await,
+        JobVerb::Logs { job, task } => logs(common, &handle(common, &job).await?, task).await?,
+        JobVerb::Cancel { job, reason } => {
+            handle(common, &job).await?.cancel(&reason).await?;
+            ui::note("cancelled: what ran is paid, the rest of the credit returns");
+        }
+        JobVerb::Why { job } => why(common, &handle(common, &job).await?).await?,
+        JobVerb::Receipt { job, task, out } => receipt(&handle(common, &job).await?, task, &out).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(common: &Common) -> anyhow::Result<()> {
+    let client = client(common).await?;
+    let mut after = None;
+    let mut empty = true;
+    loop {
+        let page = client.jobs(after.as_deref()).await?;
+        empty &= page.items.is_empty();
+        page.items.iter().try_for_each(|job| show(common, job))?;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if empty && !common.json {
+        ui::note("no jobs yet; submit one with: tallymill submit MODULE.wasm --range 0..=9");
+    }
+    Ok(())
+}
+
+fn show(common: &Common, job: &JobView) -> anyhow::Result<()> {
+    if common.json {
+        return ui::json(job);
+    }
+    ui::line(format!("{}  {}  {}", job.id, job.state, ui::plain(&job.title)));
+    ui::line(format!(
+        "  {}/{} decided, {} failed; held {}, paid {} credits",
+        job.decided(),
+        job.tasks,
+        job.failed_tasks,
+        ui::credits(job.escrow),
+        ui::credits(job.spent)
+    ));
+    Ok(())
+}
+
+/// Follows a job; Ctrl-C stops watching, not the job.
+pub async fn watch(common: &Common, job: &JobHandle) -> anyhow::Result<ExitCode> {
+    let follow = follow(common, job);
+    tokio::select! {
+        view = follow => finish(common, &view?),
+        _ = tokio::signal::ctrl_c() => {
+            ui::note(format!("stopped watching; the job goes on. See: tallymill job show {}", job.id()));
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+async fn follow(common: &Common, job: &JobHandle) -> anyhow::Result<JobView> {
+    let mut view = job.progress().await?;
+    let bar = ui::bar(u64::from(view.tasks), &ui::plain(&view.title));
+    let mut said = u32::MAX;
+    while !view.is_over() {
+        bar.set_position(u64::from(view.decided()));
+        if bar.is_hidden() && !common.json && view.decided() != said {
+            said = view.decided();
+            ui::note(format!("{said} of {} decided", view.tasks));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        view = job.progress().await?;
+    }
+    bar.finish_and_clear();
+    Ok(view)
+}
+
+fn finish(common: &Common, view: &JobView) -> anyhow::Result<ExitCode> {
+    show(common, view)?;
+    let good = view.state == "finished" && view.failed_tasks == 0;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints or writes the results of a job in the order of its tasks.
+pub async fn results(common: &Common, job: &JobHandle, into: Option<&Path>) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = into {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    }
+    let mut stream = job.results().ordered(Order::Task);
+    let mut failed = 0u32;
+    while let Some(result) = stream.next().await? {
+        if let Some(cause) = &result.failure {
+            failed += 1;
+            ui::note(format!("task {} failed: {}", result.task, ui::plain(cause)));
+        }
+        let output = result.output.unwrap_or_default();
+        match into {
+            Some(folder) => std::fs::write(folder.join(result.task.to_string()), &output)?,
+            None if common.json => ui::json(&serde_json::json!({
+                "task": result.task, "output": String::from_utf8_lossy(&output), "failure": result.failure,
+                "fuel": result.fuel.map(|fuel| fuel.to_string()),
+            }))?,
+            None => ui::raw(&output),
+        }
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn logs(common: &Common, job: &JobHandle, task: u32) -> anyhow::Result<()> {
+    let view = job.task(task).await?;
+    if common.json {
+        return ui::json(&view);
+    }
+    let attempts = view.get("replicas").and_then(Value::as_array).cloned().unwrap_or_default();
+    if attempts.is_empty() {
+        ui::note("no run of this task is decided yet");
+    }
+    for attempt in attempts {
+        let text = attempt.get("log_inline").and_then(Value::as_str).unwrap_or_default();
+        let log = data_encoding::BASE64.decode(text.as_bytes()).unwrap_or_default();
+        String::from_utf8_lossy(&log).lines().for_each(|line| ui::line(ui::plain(line)));
+    }
+    Ok(())
+}
+
+async fn why(common: &Common, job: &JobHandle) -> anyhow::Result<()> {
+    let view = job.why().await?;
+    if common.json {
+        return ui::json(&view);
+    }
+    let reasons = view.get("reasons").and_then(Value::as_array).cloned().unwrap_or_default();
+    if reasons.is_empty() {
+        ui::line("nothing waits");
+    }
+    reasons.iter().filter_map(Value::as_str).for_each(|reason| ui::line(ui::plain(reason)));
+    Ok(())
+}
+
+async fn receipt(job: &JobHandle, task: u32, out: &Path) -> anyhow::Result<()> {
+    let evidence = job.evidence(task).await?;
+    std::fs::write(out, serde_json::to_vec_pretty(&evidence)?)
+        .with_context(|| format!("failed to write {}", out.display()))?;
+    ui::note(format!("check it with: tallymill verify {}", out.display()));
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! `tallymill key`: new, show, rotate, revoke.
+
+use std::process::ExitCode;
+
+use tallymill_sdk::KeyFile;
+
+use super::{client, key_path};
+use crate::args::{Common, KeyVerb};
+use crate::fault::Usage;
+use crate::ui;
+
+pub async fn run(common: &Common, verb: KeyVerb) -> anyhow::Result<ExitCode> {
+    match verb {
+        KeyVerb::New { file } => show(common, &KeyFile::create(&file)?)?,
+        KeyVerb::Show => show(common, &KeyFile::load(&key_path(common))?)?,
+        KeyVerb::Rotate { file } => {
+            let client = client(common).await?;
+            let next = KeyFile::create_for(&file, client.account())?;
+            client.rotate(&next).await?;
+            ui::note(format!("the account signs with {} now; keep the old file until you have a backup", file.display()));
+        }
+        KeyVerb::Revoke { host } => {
+            let id = host.parse().map_err(|e| Usage(format!("'{host}' is not a host: {e}")))?;
+            client(common).await?.revoke(id).await?;
+            ui::note(format!("host {host} is withdrawn: its later reports do not count"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(common: &Common, key: &KeyFile) -> anyhow::Result<()> {
+    let (account, public) = (key.account().to_string(), key.pair().public().to_string());
+    if common.json {
+        return ui::json(&serde_json::json!({ "account": account, "key": public }));
+    }
+    ui::line(account);
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! `tallymill quote` and `tallymill submit`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tallymill_protocol::{Limits, Micros, Policy};
+use tallymill_sdk::Job;
+
+use super::{client, job, limits, named_files, pair, read, run};
+use crate::args::{Common, SubmitArgs};
+use crate::fault::Usage;
+use crate::ui;
+
+/// Inputs tried here when no fuel limit is given.
+const TRIED: usize = 3;
+/// Times the largest of them that is proposed as the limit.
+const MARGIN: u64 = 4;
+
+pub async fn quote(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode> {
+    let job = build(&args)?;
+    let quote = client(common).await?.quote(&job).await?;
+    if common.json {
+        ui::json(&quote)?;
+    } else {
+        ui::line(format!("{} tasks", job.tasks()));
+        ui::line(format!("at most {} credits each", ui::credits(quote.per_task)));
+        ui::line(format!("at most {} credits in all", ui::credits(quote.cap)));
+        quote.warnings.iter().for_each(|warning| ui::note(format!("note: {}", ui::plain(warning))));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn submit(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode> {
+    let built = build(&args)?;
+    let client = client(common).await?;
+    let handle = client.submit(&built).await?;
+    if common.json {
+        ui::json(&serde_json::json!({ "id": handle.id().to_string() }))?;
+    } else {
+        ui::line(handle.id());
+        ui::note(format!("follow it with: tallymill job watch {}", handle.id()));
+    }
+    if !args.wait {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = job::watch(common, &handle).await?;
+    job::results(common, &handle, None).await?;
+    Ok(code)
+}
+
+fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
+    let module = read(&args.module)?;
+    let name = args.module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let policy = match args.quorum {
+        1 => Policy::Trusted,
+        n @ 2..=7 => Policy::Quorum { n },
+        n => return Err(Usage(format!("--quorum {n}: 1 to 7")).into()),
+    };
+    let mut job = Job::new(module.clone())
+        .title(args.title.as_deref().unwrap_or(&name))
+        .policy(policy)
+        .lifetime(args.hours.saturating_mul(3_600 * Micros::SECOND));
+    job = args.args.iter().fold(job, |job, arg| job.arg(arg));
+    job = args.tags.iter().fold(job, |job, tag| job.tag(tag));
+    for variable in &args.env {
+        let (name, value) = pair(variable, "K=V")?;
+        job = job.env(name, value);
+    }
+    job = named_files(&args.inputs)?.into_iter().fold(job, |job, (name, bytes)| job.file(&name, bytes));
+    job = if args.private { job.private() } else { job };
+    job = args.budget.map_or(job.clone(), |credits| job.budget(credits.saturating_mul(1_000_000)));
+    let (job, sample) = inputs(job, args)?;
+    Ok(job.limits(fitting(args, &module, &sample)?))
+}
+
+/// Adds the inputs, and gives the first few of them.
+fn inputs(job: Job, args: &SubmitArgs) -> anyhow::Result<(Job, Vec<Vec<u8>>)> {
+    if let Some(range) = &args.range {
+        let (from, to) = range_of(range)?;
+        let count = to.checked_sub(from).and_then(|n| u32::try_from(n + 1).ok());
+        let count = count.ok_or_else(|| Usage(format!("--range {range}: too many or none")))?;
+        let sample = (from..=to).take(TRIED).map(|n| format!("{n}\n").into_bytes()).collect();
+        return Ok((job.range(from, count), sample));
+    }
+    let inputs: Vec<Vec<u8>> = match &args.lines {
+        Some(path) => read(path)?.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect(),
+        None => args.files.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?,
+    };
+    if inputs.is_empty() {
+        return Err(Usage("name the inputs: --range 0..=9, --lines FILE or --stdin FILE".to_owned()).into());
+    }
+    let sample = inputs.iter().take(TRIED).cloned().collect();
+    Ok((job.inputs(inputs)?, sample))
+}
+
+fn range_of(text: &str) -> Result<(u64, u64), Usage> {
+    let wrong = || Usage(format!("--range {text}: write FROM..=TO, for example 2..=2300"));
+    let (from, to) = text.split_once("..=").ok_or_else(wrong)?;
+    Ok((from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?))
+}
+
+/// The limits told, or four times what the largest of the first inputs used here.
+fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Result<Limits> {
+    let mut limits = limits(&args.limits);
+    if args.limits.fuel.is_some() {
+        return Ok(limits);
+    }
+    let spec = run::job_spec(&args.inputs, &args.env, &args.args, limits)?;
+    let runs = run::local(module, Arc::new(spec), sample).context("failed to try the first inputs here")?;
+    let largest = runs.iter().map(|run| run.fuel).max().unwrap_or(0);
+    limits.fuel = largest.saturating_mul(MARGIN).max(1_000_000);
+    ui::note(format!(
+        "tried {} inputs here: the largest used {largest} fuel; limit per task set to {} (change it with --fuel)",
+        runs.len(),
+        limits.fuel
+    ));
+    Ok(limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_inclusive_and_rubbish_is_named() {
+        assert_eq!(range_of("2..=2300").unwrap(), (2, 2300));
+        assert!(range_of("2-9").unwrap_err().to_string().contains("FROM..=TO"));
+    }
+}
