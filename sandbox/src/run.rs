@@ -6,10 +6,16 @@ use rustix::time::{ClockId, clock_gettime};
 use tallymill_meter::abi::{self, Cause};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, Outcome, Trap};
-use wasmtime::{AsContextMut as _, Caller, Func, Global, Instance, ModuleExport, Ref, Store, Val};
+use wasmtime::{
+    AsContextMut as _, Caller, Func, Global, Instance, ModuleExport, Ref, ResourceLimiter, Store,
+    Val,
+};
 
 use crate::engine::CompiledModule;
 use crate::profile::{PAGE, extents};
+
+/// Bytes of a page, as a size of memory.
+const PAGE_BYTES: usize = 65_536;
 use crate::task::{TaskResult, TaskSpec, Void};
 use crate::wasi::{Ending, Guest, Halt, Host, Memory};
 use crate::watch::Watch;
@@ -19,6 +25,33 @@ pub(crate) struct Cell {
     guest: Guest,
     memory: Option<wasmtime::Memory>,
     watch: Arc<dyn Watch>,
+    extents: (usize, usize),
+    peak_memory: usize,
+}
+
+/// The meter decides about growth; the engine follows, counts, and would refuse what the meter should not have allowed.
+impl ResourceLimiter for Cell {
+    fn memory_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.extents.0;
+        if allowed {
+            self.peak_memory = self.peak_memory.max(desired);
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= self.extents.1)
+    }
 }
 
 /// An end that the host decided, carried through the engine as an error.
@@ -87,27 +120,12 @@ pub fn run_task(
     let started = thread_cpu_time();
     let (pages, entries) = extents(&task.job.limits);
     let mut result = if module.info.fits(pages, entries) {
-        Run::start(module, task, watch)?.finish()?
+        Run::start(module, task, watch).finish()?
     } else {
-        too_large(task)
+        TaskResult::without_running(Outcome::MemoryExceeded, task.input.len())
     };
     result.cpu_time_us = thread_cpu_time().saturating_sub(started);
     Ok(result)
-}
-
-/// The result of a task whose module declares more memory or table entries than its limits: nothing runs.
-fn too_large(task: &TaskSpec) -> TaskResult {
-    TaskResult {
-        outcome: Outcome::MemoryExceeded,
-        output: Vec::new(),
-        log: Vec::new(),
-        fuel: 0,
-        peak_memory: 0,
-        memory_fuel: 0,
-        bytes_in: task.input.len() as u64,
-        bytes_out: 0,
-        cpu_time_us: 0,
-    }
 }
 
 /// Calls `work` on a thread of its own whose stack is large enough for guests.
@@ -135,14 +153,14 @@ struct Run<'m> {
 }
 
 impl<'m> Run<'m> {
-    fn start(
-        module: &'m CompiledModule,
-        task: &TaskSpec,
-        watch: Arc<dyn Watch>,
-    ) -> Result<Self, Void> {
-        let cell = Cell { guest: Guest::new(task), memory: None, watch };
-        let store = Store::new(module.engine.inner(), cell);
-        Ok(Self { module, store, instance: None, limits: task.job.limits })
+    fn start(module: &'m CompiledModule, task: &TaskSpec, watch: Arc<dyn Watch>) -> Self {
+        let (pages, entries) = extents(&task.job.limits);
+        // The hook table of the meter has one entry, whatever the limit for the guest's own is.
+        let extents = (pages as usize * PAGE_BYTES, (entries as usize).max(1));
+        let cell = Cell { guest: Guest::new(task), memory: None, watch, extents, peak_memory: 0 };
+        let mut store = Store::new(module.engine.inner(), cell);
+        store.limiter(|cell| cell);
+        Self { module, store, instance: None, limits: task.job.limits }
     }
 
     fn finish(mut self) -> Result<TaskResult, Void> {
@@ -151,7 +169,7 @@ impl<'m> Run<'m> {
             Ok(()) => (Outcome::Exited(0), self.flushed()),
             Err(error) => self.judge(&error)?,
         };
-        let peak_memory = self.memory_size();
+        let peak_memory = self.store.data().peak_memory as u64;
         let bytes_in = self.store.data().guest.input.len() as u64;
         let guest = self.store.into_data().guest;
         Ok(TaskResult {
@@ -243,13 +261,6 @@ impl<'m> Run<'m> {
         let value =
             self.global(&self.module.exports.cause).map(|global| global.get(&mut self.store));
         Cause::from_code(value.map_or(Some(0), |value| value.i32())?)
-    }
-
-    /// Size of the memory; it never shrinks, so at the end it is the highest. What no host function can reach is not counted
-    /// until the module grows it: a memory that is not exported has its declared size.
-    fn memory_size(&mut self) -> u64 {
-        let declared = self.module.info.memory.map_or(0, |extent| u64::from(extent.min) * PAGE);
-        self.store.data().memory.map_or(declared, |memory| memory.data_size(&self.store) as u64)
     }
 
     /// Outcome and fuel of a run that did not return.

@@ -83,6 +83,26 @@ pub struct TaskSpec {
     pub input: Arc<[u8]>,
 }
 
+/// Most bytes of input, of all files together, or of output and log together.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+impl JobSpec {
+    /// Whether its limits and files stay within [`MAX_BYTES`].
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        let files: u64 = self.files.iter().map(|file| file.bytes.len() as u64).sum();
+        files <= MAX_BYTES && self.limits.output.saturating_add(self.limits.log) <= MAX_BYTES
+    }
+}
+
+impl TaskSpec {
+    /// Whether job and input stay within [`MAX_BYTES`].
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.input.len() as u64 <= MAX_BYTES && self.job.fits()
+    }
+}
+
 /// What a run came to. Everything but `cpu_time_us` is deterministic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskResult {
@@ -104,6 +124,23 @@ pub struct TaskResult {
     pub bytes_out: u64,
     /// Thread CPU time, µs (advisory).
     pub cpu_time_us: u64,
+}
+
+impl TaskResult {
+    /// The result of a task that ended before anything of the guest ran.
+    pub(crate) const fn without_running(outcome: Outcome, bytes_in: usize) -> Self {
+        Self {
+            outcome,
+            output: Vec::new(),
+            log: Vec::new(),
+            fuel: 0,
+            peak_memory: 0,
+            memory_fuel: 0,
+            bytes_in: bytes_in as u64,
+            bytes_out: 0,
+            cpu_time_us: 0,
+        }
+    }
 }
 
 /// A run that ended for a reason that is not the guest's: no receipt, no vote, no pay.

@@ -10,7 +10,7 @@ const MAX_PATH: usize = 4096;
 /// Longest name within a directory, bytes.
 const MAX_NAME: usize = 255;
 /// What a file or directory costs of the scratch limit besides its bytes, so that empty ones are bounded too.
-pub(crate) const ENTRY_COST: u64 = 4096;
+const ENTRY_COST: u64 = 4096;
 
 /// Number of a file or directory; the guest sees it as inode.
 pub(crate) type NodeId = usize;

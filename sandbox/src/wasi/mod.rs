@@ -15,7 +15,6 @@ mod process;
 mod streams;
 
 pub(crate) use errno::Errno;
-pub(crate) use files::ENTRY_COST;
 pub(crate) use guest::Guest;
 pub(crate) use memory::Memory;
 

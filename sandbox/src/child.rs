@@ -1,0 +1,319 @@
+//! The child's side: one process that compiles one module, or one that runs the tasks of one payer with one module.
+//!
+//! A child starts with an empty environment and three descriptors: 0 is the compiled module (read-only) or nothing, 1 a stream to
+//! its parent, 2 nothing. It holds no key and writes no file. When its parent goes, its stream ends and so does the child.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
+};
+use tallymill_meter::{ModuleInfo, Screen};
+use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{Outcome, TaskIndex};
+
+use crate::engine::{CompiledModule, Engine, THREAD_STACK};
+use crate::profile::screen;
+use crate::run::run_task;
+use crate::task::{JobSpec, TaskResult, TaskSpec, Void};
+use crate::watch::Watch;
+use crate::wire::{self, Compiled, News, Order, WireError};
+
+/// First argument of a child that runs.
+pub(crate) const RUN: &str = "__run-child";
+/// First argument of a child that compiles.
+pub(crate) const COMPILE: &str = "__compile-child";
+
+/// CPU time of one compilation, seconds.
+pub(crate) const COMPILE_CPU: u64 = 10;
+/// Writable memory of one compilation, bytes.
+pub(crate) const COMPILE_MEMORY: u64 = 1 << 30;
+
+/// Results are handed over together until they are this many bytes…
+const FLUSH_BYTES: usize = 64 << 10;
+/// …or the first of them is this old.
+const FLUSH_AGE: Duration = Duration::from_millis(5);
+/// Time between two words about a running task's progress.
+const PROGRESS_AGE: Duration = Duration::from_millis(100);
+
+/// Runs this process as a child if its arguments (without the program's name) ask for it. Call it first thing in `main`, before
+/// anything starts a thread or opens a file.
+///
+/// ```no_run
+/// if let Some(code) = tallymill_sandbox::child_main(std::env::args_os().skip(1)) {
+///     std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+/// }
+/// ```
+pub fn child_main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let work: fn() -> io::Result<()> = match arguments.next()?.to_str()? {
+        RUN => run_child,
+        COMPILE => compile_child,
+        _ => return None,
+    };
+    Some(if confine().and_then(|()| work()).is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Gives up what a child never needs: new privileges, core files, being read by others, outliving its parent.
+fn confine() -> io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    limit(Resource::Core, 0)
+}
+
+fn limit(resource: Resource, value: u64) -> io::Result<()> {
+    Ok(setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })?)
+}
+
+fn stream() -> io::Result<UnixStream> {
+    Ok(UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+fn broken(error: WireError) -> io::Error {
+    io::Error::other(error)
+}
+
+fn compile_child() -> io::Result<()> {
+    limit(Resource::Cpu, COMPILE_CPU)?;
+    limit(Resource::Data, COMPILE_MEMORY)?;
+    let mut stream = stream()?;
+    let longest = u64::from(Screen::default().module_bytes) + wire::OVERHEAD;
+    let frame = wire::read(&mut stream, longest).map_err(broken)?.unwrap_or_default();
+    let answer = compile(wire::parse_module(&frame).map_err(broken)?);
+    let mut out = Vec::new();
+    answer.put(&mut out);
+    stream.write_all(&out)
+}
+
+fn compile(module: &[u8]) -> Compiled {
+    let metered = match screen(module) {
+        Ok(metered) => metered,
+        Err(error) => return Compiled::Refused(error.to_string()),
+    };
+    match Engine::compiler().and_then(|engine| engine.compile(&metered.bytes)) {
+        Ok(artefact) => {
+            Compiled::Done { metered: metered.metered_digest, info: metered.info, artefact }
+        }
+        Err(error) => Compiled::Failed(error.to_string()),
+    }
+}
+
+fn run_child() -> io::Result<()> {
+    let mut incoming = stream()?;
+    let session = Arc::new(Session::new(stream()?));
+    let artefact = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let frame = wire::read(&mut incoming, wire::MAX_FRAME).map_err(broken)?.unwrap_or_default();
+    let Order::Load(info) = Order::parse(&frame).map_err(broken)? else {
+        return Err(io::Error::other("the first frame loads a module"));
+    };
+    let module = match load(artefact, info) {
+        Ok(module) => module,
+        Err(why) => return session.tell(&News::Failed(why), true),
+    };
+    session.tell(&News::Ready, true)?;
+    let runs = session.clone();
+    let guests = std::thread::Builder::new().name("guest".into()).stack_size(THREAD_STACK);
+    guests.spawn(move || {
+        let _end = EndProcess;
+        runs.work(&module)
+    })?;
+    session.listen(&mut incoming);
+    // The parent has gone, or does not make sense: what still runs is of no use to anyone. Leaving `main` ends it.
+    Ok(())
+}
+
+/// Ends the process when the thread that runs guests ends, in whatever way: the parent must not wait for results in vain.
+struct EndProcess;
+
+impl Drop for EndProcess {
+    fn drop(&mut self) {
+        std::process::exit(1);
+    }
+}
+
+#[expect(unsafe_code, reason = "loading native code; the parent vouches for the file")]
+fn load(artefact: File, info: ModuleInfo) -> Result<CompiledModule, String> {
+    let engine = Engine::new(1).map_err(|error| error.to_string())?;
+    // SAFETY: the parent hands over a sealed memory file that it filled with what a compile child of its own made or with an
+    // authenticated entry of its cache; nobody can change it.
+    unsafe { engine.load(artefact, info) }.map_err(|error| error.to_string())
+}
+
+enum Item {
+    Job(Arc<JobSpec>),
+    Task(Waiting),
+}
+
+struct Waiting {
+    number: u32,
+    index: TaskIndex,
+    input: Arc<[u8]>,
+    stopped: bool,
+}
+
+struct Sink {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+    flushed: Instant,
+    told: Instant,
+}
+
+impl Sink {
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.write_all(&self.buffer)?;
+        self.buffer.clear();
+        self.flushed = Instant::now();
+        Ok(())
+    }
+
+    fn flush_if_due(&mut self) -> io::Result<()> {
+        let due = self.buffer.len() >= FLUSH_BYTES || self.flushed.elapsed() >= FLUSH_AGE;
+        if due && !self.buffer.is_empty() { self.flush() } else { Ok(()) }
+    }
+}
+
+/// What the thread that listens and the thread that runs guests share.
+struct Session {
+    queue: Mutex<VecDeque<Item>>,
+    filled: Condvar,
+    sink: Mutex<Sink>,
+    /// The task that runs; valid while one does.
+    current: AtomicU32,
+    /// Whether the task that runs must stop.
+    stop: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    fn new(stream: UnixStream) -> Self {
+        let now = Instant::now();
+        Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            sink: Mutex::new(Sink { stream, buffer: Vec::new(), flushed: now, told: now }),
+            current: AtomicU32::new(u32::MAX),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    fn tell(&self, news: &News, now: bool) -> io::Result<()> {
+        let mut sink = lock(&self.sink);
+        news.put(&mut sink.buffer);
+        if now { sink.flush() } else { sink.flush_if_due() }
+    }
+
+    /// Takes orders until the stream ends.
+    fn listen(&self, stream: &mut UnixStream) {
+        let mut stream = io::BufReader::with_capacity(FLUSH_BYTES, stream);
+        while let Ok(Some(frame)) = wire::read(&mut stream, wire::MAX_FRAME) {
+            match Order::parse(&frame) {
+                Ok(order) => self.obey(order),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn obey(&self, order: Order) {
+        let mut queue = lock(&self.queue);
+        match order {
+            Order::Job(job) => queue.push_back(Item::Job(job)),
+            Order::Task { number, index, input } => {
+                queue.push_back(Item::Task(Waiting { number, index, input, stopped: false }));
+                self.filled.notify_one();
+            }
+            Order::Stop(number) => self.stop_where(&mut queue, |other| other == number),
+            Order::StopAll => self.stop_where(&mut queue, |_| true),
+            Order::Load(_) => {}
+        }
+    }
+
+    /// Called with the queue locked, so that no task goes from waiting to running meanwhile.
+    fn stop_where(&self, queue: &mut VecDeque<Item>, chosen: impl Fn(u32) -> bool) {
+        if chosen(self.current.load(Ordering::Relaxed)) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        for item in queue {
+            if let Item::Task(task) = item {
+                task.stopped |= chosen(task.number);
+            }
+        }
+    }
+
+    /// Runs tasks as they come, for ever.
+    fn work(self: &Arc<Self>, module: &CompiledModule) -> io::Result<()> {
+        let mut job = None;
+        loop {
+            match self.next()? {
+                Item::Job(next) => job = Some(next),
+                Item::Task(task) => {
+                    let number = task.number;
+                    let result = match &job {
+                        Some(job) => self.run(module, job, task),
+                        None => Err(Void::new(VoidCause::Other, "a task came before its job")),
+                    };
+                    self.tell(&News::Done(number, result), false)?;
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> io::Result<Item> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(item) = queue.pop_front() {
+                if let Item::Task(task) = &item {
+                    self.current.store(task.number, Ordering::Relaxed);
+                    self.stop.store(task.stopped, Ordering::Relaxed);
+                }
+                return Ok(item);
+            }
+            self.current.store(u32::MAX, Ordering::Relaxed);
+            // The parent may be waiting for the last results before it sends more.
+            lock(&self.sink).flush()?;
+            queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn run(
+        self: &Arc<Self>,
+        module: &CompiledModule,
+        job: &Arc<JobSpec>,
+        task: Waiting,
+    ) -> Result<TaskResult, Void> {
+        if task.stopped {
+            return Ok(TaskResult::without_running(Outcome::Stopped, task.input.len()));
+        }
+        let task = TaskSpec { job: job.clone(), index: task.index, input: task.input };
+        run_task(module, &task, self.clone())
+    }
+}
+
+impl Watch for Session {
+    fn may_continue(&self, fuel: u64) -> bool {
+        let mut sink = lock(&self.sink);
+        if sink.told.elapsed() >= PROGRESS_AGE {
+            sink.told = Instant::now();
+            News::Progress(self.current.load(Ordering::Relaxed), fuel).put(&mut sink.buffer);
+        }
+        // A broken stream ends the process by way of the thread that listens.
+        let _ = sink.flush_if_due();
+        !self.stop.load(Ordering::Relaxed)
+    }
+}

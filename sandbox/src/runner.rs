@@ -1,0 +1,364 @@
+//! The parent's side of running: one child per payer and module, tasks in batches, and a new child whenever one dies.
+//!
+//! Nothing the child says is believed beyond what it can honestly say: frames are bounded by the running task's limits, answers come
+//! in the order of the tasks, and no figure may exceed the manifest's limits. Whatever breaks this ends the child.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{Outcome, TaskIndex};
+
+use crate::child::RUN;
+use crate::control::{Control, Progress};
+use crate::launch::{Broken, Launcher, Link};
+use crate::prepare::Prepared;
+use crate::task::{JobSpec, TaskResult, TaskSpec, Void};
+use crate::wire::{self, News, OVERHEAD};
+
+/// Time a child may take to load its module.
+const START_WALL: Duration = Duration::from_secs(30);
+/// Most tasks sent ahead of their results.
+const AHEAD_TASKS: usize = 512;
+/// Most bytes of input sent ahead of their results, unless one task alone has more.
+const AHEAD_BYTES: usize = 4 << 20;
+/// Times a child is started again before the batch is given up, when it dies before it is ready.
+const STARTS: u32 = 3;
+
+/// Runs tasks of one payer with one module, in a child process. Dropping it ends the child.
+#[derive(Debug)]
+pub struct Runner {
+    launcher: Launcher,
+    prepared: Prepared,
+    wall: Duration,
+    link: Option<Link>,
+    job: Option<Arc<JobSpec>>,
+    next_number: u32,
+}
+
+/// A task of the batch that has no result yet.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    position: usize,
+    number: u32,
+}
+
+/// A batch while it runs.
+struct Batch<'b> {
+    tasks: &'b [TaskSpec],
+    control: &'b Control,
+    on_result: &'b mut dyn FnMut(usize, Result<TaskResult, Void>),
+    /// Positions not sent to the child that runs now.
+    unsent: VecDeque<usize>,
+    /// Tasks sent, in the order of their results.
+    sent: VecDeque<Waiting>,
+    sent_bytes: usize,
+    /// When the first of the sent tasks began, as far as it can be known here.
+    began: Instant,
+    stopped: Stopped,
+}
+
+/// What was wished to stop: it counts for a new child too.
+#[derive(Debug, Default)]
+struct Stopped {
+    all: bool,
+    tasks: Vec<TaskIndex>,
+}
+
+impl Runner {
+    /// A runner whose tasks may take `wall` of wall-clock time each. The child starts with the first batch.
+    #[must_use]
+    pub const fn new(launcher: Launcher, prepared: Prepared, wall: Duration) -> Self {
+        Self { launcher, prepared, wall, link: None, job: None, next_number: 0 }
+    }
+
+    /// The module it runs.
+    #[must_use]
+    pub const fn module(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// The process id of the child, while there is one.
+    #[must_use]
+    pub fn child_id(&self) -> Option<u32> {
+        self.link.as_ref().map(Link::id)
+    }
+
+    /// Runs a batch and hands over every task's result as it comes: in order, but for tasks stopped before they began. It blocks: call it from a thread of its own.
+    ///
+    /// Every task gets exactly one answer. When the child dies, the task it ran is void and the others go to a new child.
+    pub fn run_batch(
+        &mut self,
+        tasks: &[TaskSpec],
+        control: &Control,
+        on_result: &mut dyn FnMut(usize, Result<TaskResult, Void>),
+    ) {
+        let mut batch = Batch {
+            tasks,
+            control,
+            on_result,
+            unsent: (0..tasks.len()).collect(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            began: Instant::now(),
+            stopped: Stopped::default(),
+        };
+        batch.refuse_oversized();
+        let mut starts = 0;
+        while !batch.is_done() {
+            match self.ready() {
+                Ok(()) => starts = 0,
+                Err(void) if starts + 1 < STARTS && void.cause == VoidCause::ChildDied => {
+                    starts += 1;
+                    continue;
+                }
+                Err(void) => {
+                    batch.give_up(&void);
+                    return;
+                }
+            }
+            let broken = self.drive(&mut batch);
+            if let Err(void) = broken {
+                self.link = None;
+                batch.after_death(void);
+            }
+        }
+    }
+
+    /// Runs one task.
+    ///
+    /// # Errors
+    /// When the run ended for a reason that is not the guest's.
+    pub fn run_one(&mut self, task: &TaskSpec, control: &Control) -> Result<TaskResult, Void> {
+        let mut answer = Err(Void::new(VoidCause::Other, "no answer"));
+        self.run_batch(std::slice::from_ref(task), control, &mut |_, result| answer = result);
+        answer
+    }
+
+    /// Starts a child if there is none, and waits until it has loaded the module.
+    fn ready(&mut self) -> Result<(), Void> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        let start = self.launcher.start(RUN, Some(self.prepared.artefact()));
+        let mut link = start
+            .map_err(|error| Void::new(VoidCause::Other, format!("no child process: {error}")))?;
+        wire::put_load(&self.prepared.info, link.outgoing());
+        let until = Instant::now() + START_WALL;
+        let died = |broken| match broken {
+            Broken::Died(how) | Broken::Nonsense(how) => {
+                Void::new(VoidCause::ChildDied, format!("at its start: {how}"))
+            }
+        };
+        loop {
+            let news =
+                link.frame(OVERHEAD).and_then(|frame| Ok(frame.map(News::parse).transpose()?));
+            match news.map_err(died)? {
+                Some(News::Ready) => break,
+                Some(News::Failed(why)) => return Err(Void::new(VoidCause::Compile, why)),
+                Some(_) => {
+                    return Err(died(Broken::Nonsense("an answer before any question".into())));
+                }
+                None if Instant::now() >= until => {
+                    return Err(Void::new(
+                        VoidCause::WallClock,
+                        "the module took too long to load",
+                    ));
+                }
+                None => link.turn(until, None).map_err(died)?,
+            }
+        }
+        self.link = Some(link);
+        self.job = None;
+        Ok(())
+    }
+
+    /// Sends tasks and takes results until the batch is done or the child is of no more use.
+    fn drive(&mut self, batch: &mut Batch<'_>) -> Result<(), Void> {
+        batch.began = Instant::now();
+        while !batch.is_done() {
+            self.send(batch);
+            let Some(link) = &mut self.link else { return Ok(()) };
+            let until = batch.began + self.wall;
+            link.turn(until, Some(batch.control.wake())).map_err(ended)?;
+            while batch.take(link)?.is_continue() {}
+            batch.heed(link)?;
+            if !batch.sent.is_empty() && batch.began.elapsed() >= self.wall {
+                let detail = format!("more than {} ms", self.wall.as_millis());
+                return Err(Void::new(VoidCause::WallClock, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the child in tasks, a bounded number ahead.
+    fn send(&mut self, batch: &mut Batch<'_>) {
+        let Some(link) = &mut self.link else { return };
+        batch.drop_unwanted();
+        while let Some(position) = batch.unsent.front().copied() {
+            let task = &batch.tasks[position];
+            let room = batch.sent.len() < AHEAD_TASKS
+                && batch.sent_bytes + task.input.len() <= AHEAD_BYTES;
+            if !room && !batch.sent.is_empty() {
+                return;
+            }
+            if !self.job.as_ref().is_some_and(|job| Arc::ptr_eq(job, &task.job)) {
+                wire::put_job(&task.job, link.outgoing());
+                self.job = Some(task.job.clone());
+            }
+            let number = self.next_number;
+            // After four billion tasks numbers start again: only a few hundred are in use at any time.
+            self.next_number = number.wrapping_add(1) % u32::MAX;
+            wire::put_task(number, task.index, &task.input, link.outgoing());
+            batch.unsent.pop_front();
+            batch.sent.push_back(Waiting { position, number });
+            batch.sent_bytes += task.input.len();
+        }
+    }
+}
+
+fn ended(broken: Broken) -> Void {
+    match broken {
+        Broken::Died(how) => Void::new(VoidCause::ChildDied, how),
+        Broken::Nonsense(what) => {
+            Void::new(VoidCause::ChildDied, format!("it was ended for what it sent: {what}"))
+        }
+    }
+}
+
+fn nonsense(what: &str) -> Void {
+    ended(Broken::Nonsense(what.to_owned()))
+}
+
+impl Batch<'_> {
+    fn is_done(&self) -> bool {
+        self.unsent.is_empty() && self.sent.is_empty()
+    }
+
+    /// Answers for tasks whose limits or data no frame can carry.
+    fn refuse_oversized(&mut self) {
+        let tasks = self.tasks;
+        self.unsent.retain(|position| tasks[*position].fits());
+        for position in (0..tasks.len()).filter(|position| !tasks[*position].fits()) {
+            self.answer(
+                position,
+                Err(Void::new(
+                    VoidCause::OwnerLimit,
+                    "its input, files, output or log exceed 1 GiB",
+                )),
+            );
+        }
+    }
+
+    fn answer(&mut self, position: usize, result: Result<TaskResult, Void>) {
+        self.control.set_progress(None);
+        (self.on_result)(position, result);
+    }
+
+    /// Takes one frame, if there is one.
+    fn take(&mut self, link: &mut Link) -> Result<ControlFlow<()>, Void> {
+        let limit = self.sent.front().map_or(0, |waiting| longest(&self.tasks[waiting.position]));
+        let Some(frame) = link.frame(limit).map_err(ended)? else {
+            return Ok(ControlFlow::Break(()));
+        };
+        let news = News::parse(frame).map_err(|error| ended(error.into()))?;
+        let Some(first) = self.sent.front().copied() else {
+            return Err(nonsense("an answer without a question"));
+        };
+        let task = &self.tasks[first.position];
+        match news {
+            News::Progress(number, fuel) if number == first.number => {
+                self.control.set_progress(Some(Progress { index: task.index, fuel }));
+            }
+            News::Done(number, result) if number == first.number => {
+                if let Ok(result) = &result {
+                    plausible(task, result).map_err(nonsense)?;
+                }
+                self.sent.pop_front();
+                self.sent_bytes -= task.input.len();
+                self.began = Instant::now();
+                self.answer(first.position, result);
+            }
+            _ => return Err(nonsense("an answer out of turn")),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Does what others wish; an error when the batch is withdrawn.
+    fn heed(&mut self, link: &mut Link) -> Result<(), Void> {
+        let wishes = self.control.take_wishes();
+        if wishes.withdraw {
+            let withdrawn = Void::new(VoidCause::Withdrawn, "by the machine's owner");
+            self.give_up(&withdrawn);
+            return Err(withdrawn);
+        }
+        if wishes.stop_all {
+            self.stopped.all = true;
+            wire::put_stop_all(link.outgoing());
+        }
+        let chosen = |waiting: &&Waiting| wishes.stop.contains(&self.tasks[waiting.position].index);
+        for waiting in self.sent.iter().filter(chosen) {
+            wire::put_stop(waiting.number, link.outgoing());
+        }
+        self.stopped.tasks.extend(wishes.stop);
+        Ok(())
+    }
+
+    /// Answers for stopped tasks that no child has seen.
+    fn drop_unwanted(&mut self) {
+        if !self.stopped.all && self.stopped.tasks.is_empty() {
+            return;
+        }
+        let wanted = |position: &usize| {
+            !self.stopped.all && !self.stopped.tasks.contains(&self.tasks[*position].index)
+        };
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = self.unsent.iter().copied().partition(wanted);
+        self.unsent = wanted.into();
+        for position in unwanted {
+            let result =
+                TaskResult::without_running(Outcome::Stopped, self.tasks[position].input.len());
+            self.answer(position, Ok(result));
+        }
+    }
+
+    /// Answers for the task that ran when the child died, and takes back those behind it.
+    fn after_death(&mut self, void: Void) {
+        let Some(first) = self.sent.pop_front() else { return };
+        self.answer(first.position, Err(void));
+        for waiting in self.sent.drain(..).rev() {
+            self.unsent.push_front(waiting.position);
+        }
+        self.sent_bytes = 0;
+    }
+
+    /// Answers all that is left with the same void.
+    fn give_up(&mut self, void: &Void) {
+        let sent: Vec<_> = self.sent.drain(..).map(|waiting| waiting.position).collect();
+        let unsent: Vec<_> = self.unsent.drain(..).collect();
+        for position in sent.into_iter().chain(unsent) {
+            self.answer(position, Err(void.clone()));
+        }
+        self.sent_bytes = 0;
+    }
+}
+
+/// The longest frame that a child which runs `task` can honestly send.
+fn longest(task: &TaskSpec) -> u64 {
+    let limits = &task.job.limits;
+    limits.output.saturating_add(limits.log).saturating_add(OVERHEAD).min(wire::MAX_FRAME)
+}
+
+/// Whether a result is within the task's limits.
+fn plausible(task: &TaskSpec, result: &TaskResult) -> Result<(), &'static str> {
+    let limits = &task.job.limits;
+    let holds = [
+        (result.fuel <= limits.fuel, "more fuel than the limit"),
+        (result.peak_memory <= limits.memory, "more memory than the limit"),
+        (result.output.len() as u64 <= limits.output, "more output than the limit"),
+        (result.log.len() as u64 <= limits.log, "more log than the limit"),
+        (result.bytes_in == task.input.len() as u64, "another length of input"),
+    ];
+    holds.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
+}

@@ -1,0 +1,212 @@
+//! Every way a run can end, and the fuel it then owes.
+
+use std::sync::Arc;
+
+use tallymill_meter::SLICE;
+use tallymill_protocol::{Limits, Outcome, Trap};
+use tallymill_sandbox::{ModuleError, Pulse, Watch, run_task, screen, with_stack};
+
+use crate::guest::{ECHO, SPIN, compiled, exits, imports, job, limits, module, prints, run, task};
+
+fn outcome(text: &str) -> Outcome {
+    run(text, &task(job(), b"")).unwrap().outcome
+}
+
+#[test]
+fn echo_returns_its_input() {
+    let input = b"hello".repeat(2000);
+    let result = run(ECHO, &task(job(), &input)).unwrap();
+    assert_eq!((result.outcome, result.bytes_in, result.bytes_out), (Outcome::Exited(0), 10_000, 10_000));
+    assert_eq!(result.output, input);
+    assert!(result.fuel > 0);
+    assert_eq!(result.peak_memory, 65_536);
+    assert_eq!(result.memory_fuel, result.fuel);
+}
+
+#[test]
+fn exit_codes_are_bytes() {
+    assert_eq!(outcome(&exits(&[], "", "(i32.const 0)")), Outcome::Exited(0));
+    assert_eq!(outcome(&exits(&[], "", "(i32.const 42)")), Outcome::Exited(42));
+    assert_eq!(outcome(&exits(&[], "", "(i32.const 0x12345607)")), Outcome::Exited(7));
+}
+
+#[test]
+fn an_endless_loop_uses_exactly_its_fuel() {
+    for fuel in [1, 1000, SLICE, SLICE + 1, 3 * SLICE - 7] {
+        let spin = task(tallymill_sandbox::JobSpec::new(Limits { fuel, ..limits() }), b"");
+        let result = run(SPIN, &spin).unwrap();
+        assert_eq!((result.outcome, result.fuel), (Outcome::FuelExhausted, fuel));
+    }
+}
+
+#[test]
+fn exhaustion_keeps_what_was_written_before() {
+    let text = prints(&[], "(data (i32.const 0) \"kept\")", "", 0, 4).replace("(i32.const 65008)))", "(i32.const 65008)))(loop $again (br $again)))");
+    let text = text.trim_end_matches(')').to_owned() + ")))";
+    let result = run(&text, &task(job(), b"")).unwrap();
+    assert_eq!((result.outcome, result.output.as_slice()), (Outcome::FuelExhausted, &b"kept"[..]));
+}
+
+#[test]
+fn traps_have_their_kinds() {
+    let body = |body: &str| format!("(module (memory 1) (table 2 funcref) (type $t (func)) (type $u (func (param i32)))
+        (func $f (param i32)) (elem (i32.const 1) $f) (func (export \"_start\") {body}))");
+    let cases = [
+        ("unreachable", Trap::Unreachable),
+        ("(drop (i32.load (i32.const 65536)))", Trap::MemoryOutOfBounds),
+        ("(call_indirect (type $t) (i32.const 2))", Trap::TableOutOfBounds),
+        ("(call_indirect (type $t) (i32.const 0))", Trap::IndirectCallToNull),
+        ("(call_indirect (type $t) (i32.const 1))", Trap::BadSignature),
+        ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", Trap::IntegerOverflow),
+        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", Trap::DivisionByZero),
+        ("(drop (i32.trunc_f32_s (f32.const nan)))", Trap::BadConversion),
+        ("(memory.fill (i32.const 65536) (i32.const 0) (i32.const 1))", Trap::MemoryOutOfBounds),
+        ("(table.fill (i32.const 2) (ref.null func) (i32.const 1))", Trap::TableOutOfBounds),
+    ];
+    for (code, trap) in cases {
+        let result = run(&body(code), &task(job(), b"")).unwrap();
+        assert_eq!(result.outcome, Outcome::Trapped(trap), "{code}");
+        assert!(result.fuel > 0 && result.fuel <= SLICE, "{code}: {}", result.fuel);
+    }
+}
+
+#[test]
+fn the_fuel_of_a_trap_is_the_next_slice_and_at_most_the_limit() {
+    let divides = "(module (func (export \"_start\") (drop (i32.div_u (i32.const 1) (i32.const 0)))))";
+    assert_eq!(run(divides, &task(job(), b"")).unwrap().fuel, SLICE);
+    let poor = task(tallymill_sandbox::JobSpec::new(Limits { fuel: 100, ..limits() }), b"");
+    assert_eq!(run(divides, &poor).unwrap().fuel, 100);
+}
+
+#[test]
+fn a_data_segment_out_of_bounds_is_a_trap_of_the_guest() {
+    let text = "(module (memory 1) (data (i32.const 65536) \"x\") (func (export \"_start\")))";
+    assert_eq!(outcome(text), Outcome::Trapped(Trap::MemoryOutOfBounds));
+}
+
+#[test]
+fn deep_recursion_exhausts_the_modelled_stack_not_the_native_one() {
+    let plain = "(module (func $f (call $f)) (func (export \"_start\") (call $f)))";
+    assert_eq!(outcome(plain), Outcome::StackExhausted);
+    // Frames of many live vectors: the largest native frames for what the model charges.
+    let lives = "(v128.load (i32.const 0))".repeat(200);
+    let drops = "(v128.store (i32.const 0))";
+    let stores: String = (0..200).map(|_| "(local.set $v) (i32.const 0) (local.get $v) ".to_owned() + drops).collect();
+    let wide = format!("(module (memory 1) (func $f (local $v v128) {lives} (call $f) {stores}) (func (export \"_start\") (call $f)))");
+    assert_eq!(outcome(&wide), Outcome::StackExhausted);
+    let fuel = || run(&wide, &task(job(), b"")).unwrap().fuel;
+    assert_eq!(fuel(), fuel());
+}
+
+#[test]
+fn growth_beyond_the_limit_answers_minus_one_and_costs_the_same() {
+    let text = exits(&[], "", "(i32.eq (memory.grow (i32.const 3)) (i32.const -1))");
+    let with = |memory| {
+        let task = task(tallymill_sandbox::JobSpec::new(Limits { memory, ..limits() }), b"");
+        run(&text, &task).unwrap()
+    };
+    let (small, exact, large) = (with(4 << 16), with(5 << 16), with(100 << 16));
+    assert_eq!([small.outcome, exact.outcome, large.outcome].map(|o| o.parts().1), [1, 0, 0]);
+    assert_eq!((exact.fuel, large.fuel), (small.fuel, small.fuel));
+    assert_eq!((small.peak_memory, exact.peak_memory), (2 << 16, 5 << 16));
+}
+
+#[test]
+fn growth_of_a_memory_that_is_not_exported_is_counted_too() {
+    let text = "(module (memory 1) (func (export \"_start\") (drop (memory.grow (i32.const 2)))))";
+    assert_eq!(run(text, &task(job(), b"")).unwrap().peak_memory, 3 << 16);
+}
+
+#[test]
+fn declaring_more_than_the_limit_ends_before_anything_runs() {
+    let result = run("(module (memory 65) (func (export \"_start\")))", &task(job(), b"in")).unwrap();
+    assert_eq!((result.outcome, result.fuel, result.bytes_in), (Outcome::MemoryExceeded, 0, 2));
+    assert_eq!(outcome("(module (table 10001 funcref) (func (export \"_start\")))"), Outcome::MemoryExceeded);
+}
+
+#[test]
+fn output_beyond_its_limit_ends_the_run_with_what_fits() {
+    let text = exits(&["fd_write"], "(data (i32.const 16) \"abcdef\") (data (i32.const 0) \"\\10\\00\\00\\00\\06\\00\\00\\00\")",
+        "(drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))
+         (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32))) (i32.const 0)");
+    let with = |output| {
+        let task = task(tallymill_sandbox::JobSpec::new(Limits { output, ..limits() }), b"");
+        run(&text, &task).unwrap()
+    };
+    let (short, exact) = (with(8), with(12));
+    assert_eq!((short.outcome, short.output.as_slice()), (Outcome::OutputExceeded, &b"abcdefab"[..]));
+    assert_eq!((exact.outcome, exact.output.as_slice()), (Outcome::Exited(0), &b"abcdefabcdef"[..]));
+    assert!(short.fuel < exact.fuel);
+}
+
+#[test]
+fn the_log_is_cut_and_the_guest_not_told() {
+    let text = exits(&["fd_write"], "(data (i32.const 16) \"abcdef\") (data (i32.const 0) \"\\10\\00\\00\\00\\06\\00\\00\\00\")",
+        "(drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 32))) (i32.load (i32.const 32))");
+    let task = task(tallymill_sandbox::JobSpec::new(Limits { log: 4, ..limits() }), b"");
+    let result = run(&text, &task).unwrap();
+    assert_eq!((result.outcome, result.log.as_slice()), (Outcome::Exited(6), &b"abcd"[..]));
+}
+
+/// Stops at its n-th look.
+struct StopsAt(std::sync::atomic::AtomicU32);
+
+impl Watch for StopsAt {
+    fn may_continue(&self, _: u64) -> bool {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 1
+    }
+}
+
+#[test]
+fn a_stopped_run_owes_the_fuel_of_its_slice() {
+    let spin = compiled(&module(SPIN));
+    let stop_at = |looks: u32| {
+        let watch = Arc::new(StopsAt(looks.into()));
+        with_stack(|| run_task(&spin, &task(job(), b""), watch)).unwrap().unwrap()
+    };
+    for looks in 2..5 {
+        let result = stop_at(looks);
+        assert_eq!(result.outcome, Outcome::Stopped);
+        let slices = u64::from(looks - 1) * SLICE;
+        assert!(result.fuel >= slices && result.fuel < slices + 100, "{} after {looks}", result.fuel);
+    }
+}
+
+#[test]
+fn progress_is_readable_while_a_guest_runs() {
+    let spin = compiled(&module(SPIN));
+    let pulse = Arc::new(Pulse::default());
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| with_stack(|| run_task(&spin, &task(endless(), b""), pulse.clone())).unwrap());
+        while pulse.fuel() < 3 * SLICE {
+            std::thread::yield_now();
+        }
+        pulse.stop();
+        let result = run.join().unwrap().unwrap();
+        assert_eq!(result.outcome, Outcome::Stopped);
+        assert!(result.fuel >= 3 * SLICE);
+    });
+}
+
+fn endless() -> tallymill_sandbox::JobSpec {
+    tallymill_sandbox::JobSpec::new(Limits { fuel: 1 << 60, ..limits() })
+}
+
+#[test]
+fn a_start_function_runs_first_and_is_counted() {
+    let with = "(module (global $g (mut i32) (i32.const 0)) (func $s (global.set $g (i32.const 1))) (start $s)
+        (func (export \"_start\") (if (i32.eqz (global.get $g)) (then unreachable))))";
+    let without = with.replace("(start $s)", "");
+    assert_eq!(outcome(with), Outcome::Exited(0));
+    assert_eq!(outcome(&without), Outcome::Trapped(Trap::Unreachable));
+}
+
+#[test]
+fn modules_that_are_no_commands_are_refused_with_what_to_do() {
+    let refused = |text: &str| screen(&module(text)).unwrap_err();
+    assert_eq!(refused("(module)"), ModuleError::NoStart);
+    let hidden = imports(&["fd_write"]).replace("(export \"memory\")", "");
+    assert_eq!(refused(&format!("(module {hidden} (func (export \"_start\")))")), ModuleError::NoMemory);
+    let foreign = refused("(module (import \"env\" \"f\" (func)) (func (export \"_start\")))");
+    assert!(foreign.to_string().contains("\"env\" \"f\""), "{foreign}");
+}
