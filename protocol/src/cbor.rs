@@ -3,6 +3,11 @@
 //! The subset is RFC 8949 §4.2.1 without floats, tags, negative integers, `undefined` and indefinite lengths.
 //! [`record!`](crate::cbor) describes a message once; encoding, decoding and the critical-key rule follow from it.
 
+mod message;
+
+pub(crate) use message::record;
+pub use message::{Blob, Field, List, Message, Text};
+
 /// Deepest nesting of arrays and maps.
 pub const MAX_DEPTH: usize = 16;
 
@@ -172,7 +177,9 @@ impl<'b> Decoder<'b> {
             25 => 2,
             26 => 4,
             27 => 8,
-            _ => return Err(DecodeError::NotCanonical { at, what: "indefinite or reserved length" }),
+            _ => {
+                return Err(DecodeError::NotCanonical { at, what: "indefinite or reserved length" });
+            }
         };
         let value = self.take(width)?.iter().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
         let least = [0, 24, 0x100, 0, 0x1_0000, 0, 0, 0, 0x1_0000_0000];
@@ -241,13 +248,21 @@ impl<'b> Decoder<'b> {
         if text.len() > limit { Err(self.invalid("text too long")) } else { Ok(text) }
     }
 
-    fn enter(&mut self, major: u8, expected: &'static str, limit: usize) -> Result<usize, DecodeError> {
+    fn enter(
+        &mut self,
+        major: u8,
+        expected: &'static str,
+        limit: usize,
+    ) -> Result<usize, DecodeError> {
         let count = self.expect(major, expected)?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(self.invalid("nested too deeply"));
         }
-        usize::try_from(count).ok().filter(|n| *n <= limit).ok_or_else(|| self.invalid("too many items"))
+        usize::try_from(count)
+            .ok()
+            .filter(|n| *n <= limit)
+            .ok_or_else(|| self.invalid("too many items"))
     }
 
     /// Reads an array of at most `limit` items, each by `item`.
@@ -283,7 +298,10 @@ impl<'b> Decoder<'b> {
             let at = self.at;
             let key = self.uint()?;
             if previous.is_some_and(|before| before >= key) {
-                return Err(DecodeError::NotCanonical { at, what: "map keys not ascending and unique" });
+                return Err(DecodeError::NotCanonical {
+                    at,
+                    what: "map keys not ascending and unique",
+                });
             }
             previous = Some(key);
             if !field(key, self)? {
@@ -306,7 +324,9 @@ impl<'b> Decoder<'b> {
         let (major, value) = self.head()?;
         match major {
             2 => self.take(value).map(drop),
-            3 => std::str::from_utf8(self.take(value)?).map(drop).map_err(|_| self.invalid("text is not UTF-8")),
+            3 => std::str::from_utf8(self.take(value)?)
+                .map(drop)
+                .map_err(|_| self.invalid("text is not UTF-8")),
             4 | 5 => self.skip_items(major, value),
             _ => Ok(()),
         }
@@ -324,7 +344,10 @@ impl<'b> Decoder<'b> {
                 self.skip()?;
                 let key = &self.bytes[from..self.at];
                 if previous.is_some_and(|before| before >= key) {
-                    return Err(DecodeError::NotCanonical { at: from, what: "map keys not ascending and unique" });
+                    return Err(DecodeError::NotCanonical {
+                        at: from,
+                        what: "map keys not ascending and unique",
+                    });
                 }
                 previous = Some(key);
             }
@@ -343,209 +366,3 @@ impl<'b> Decoder<'b> {
         if count == 0 { Ok(()) } else { Err(DecodeError::Trailing { at: self.at, count }) }
     }
 }
-
-/// A value that can stand in a message.
-pub trait Field: Sized {
-    /// Writes the value.
-    fn encode(&self, e: &mut Encoder);
-
-    /// Reads a value.
-    ///
-    /// # Errors
-    /// When the next item is not a canonical value of this type.
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError>;
-
-    /// Whether the value is left out of a map.
-    fn is_absent(&self) -> bool {
-        false
-    }
-
-    /// The value that stands for a key left out; `None` when the key must be there.
-    #[must_use]
-    fn absent() -> Option<Self> {
-        None
-    }
-}
-
-impl Field for u64 {
-    fn encode(&self, e: &mut Encoder) {
-        e.uint(*self);
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        d.uint()
-    }
-}
-
-macro_rules! small_uint {
-    ($($type:ty),*) => {$(
-        impl Field for $type {
-            fn encode(&self, e: &mut Encoder) {
-                e.uint(u64::from(*self));
-            }
-
-            fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-                let value = d.uint()?;
-                Self::try_from(value).map_err(|_| d.invalid("integer out of range"))
-            }
-        }
-    )*};
-}
-small_uint!(u32, u16, u8);
-
-impl<const N: usize> Field for [u8; N] {
-    fn encode(&self, e: &mut Encoder) {
-        e.bytes(self);
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        d.bytes_exact::<N>()
-    }
-}
-
-impl<T: Field> Field for Option<T> {
-    fn encode(&self, e: &mut Encoder) {
-        if let Some(value) = self {
-            value.encode(e);
-        }
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        T::decode(d).map(Some)
-    }
-
-    fn is_absent(&self) -> bool {
-        self.is_none()
-    }
-
-    fn absent() -> Option<Self> {
-        Some(None)
-    }
-}
-
-/// Text of at most `MAX` bytes. Building one does not check; [`Field::decode`] and the message's own validation do.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Text<const MAX: usize>(pub String);
-
-impl<const MAX: usize> Field for Text<MAX> {
-    fn encode(&self, e: &mut Encoder) {
-        e.text(&self.0);
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        d.text(MAX).map(|text| Self(text.to_owned()))
-    }
-}
-
-/// Bytes of at most `MAX`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Blob<const MAX: usize>(pub Vec<u8>);
-
-impl<const MAX: usize> Field for Blob<MAX> {
-    fn encode(&self, e: &mut Encoder) {
-        e.bytes(&self.0);
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        d.bytes(MAX).map(|bytes| Self(bytes.to_owned()))
-    }
-}
-
-/// A list of at most `MAX` items.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct List<T, const MAX: usize>(pub Vec<T>);
-
-impl<T, const MAX: usize> Default for List<T, MAX> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T: Field, const MAX: usize> Field for List<T, MAX> {
-    fn encode(&self, e: &mut Encoder) {
-        e.array(self.0.len());
-        self.0.iter().for_each(|item| item.encode(e));
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        d.array(MAX, T::decode).map(Self)
-    }
-}
-
-/// A whole message with a name and a longest size.
-pub trait Message: Field {
-    /// Name in `docs/protocol/formats.md`; also the signature context where it is signed.
-    const NAME: &'static str;
-    /// Longest encoding, bytes.
-    const MAX: usize;
-
-    /// The canonical encoding.
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut e = Encoder::default();
-        self.encode(&mut e);
-        e.finish()
-    }
-
-    /// Reads the message that fills `bytes`.
-    ///
-    /// # Errors
-    /// When `bytes` is too long, not canonical, or not this message.
-    fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > Self::MAX {
-            return Err(DecodeError::TooLong { message: Self::NAME, found: bytes.len(), limit: Self::MAX });
-        }
-        let mut d = Decoder::new(bytes);
-        let value = Self::decode(&mut d)?;
-        d.end()?;
-        Ok(value)
-    }
-}
-
-/// Describes a message as a map with integer keys: `record! { /// doc  pub struct Name("name", MAX) { 0 => field: Type, … } }`.
-macro_rules! record {
-    (
-        $(#[$meta:meta])*
-        pub struct $name:ident($label:literal, $max:expr) {
-            $( $(#[$fmeta:meta])* $key:literal => $field:ident : $type:ty ),* $(,)?
-        }
-    ) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name {
-            $( $(#[$fmeta])* pub $field: $type, )*
-        }
-
-        impl $crate::cbor::Field for $name {
-            fn encode(&self, e: &mut $crate::cbor::Encoder) {
-                let absent = [$( $crate::cbor::Field::is_absent(&self.$field) ),*];
-                e.map(absent.iter().filter(|absent| !**absent).count());
-                $( if !$crate::cbor::Field::is_absent(&self.$field) {
-                    e.uint($key);
-                    $crate::cbor::Field::encode(&self.$field, e);
-                } )*
-            }
-
-            fn decode(d: &mut $crate::cbor::Decoder<'_>) -> Result<Self, $crate::cbor::DecodeError> {
-                $( let mut $field: Option<$type> = None; )*
-                d.map($label, |key, d| {
-                    match key {
-                        $( $key => $field = Some($crate::cbor::Field::decode(d)?), )*
-                        _ => return Ok(false),
-                    }
-                    Ok(true)
-                })?;
-                Ok(Self { $(
-                    $field: $field.or_else(<$type as $crate::cbor::Field>::absent).ok_or(
-                        $crate::cbor::DecodeError::Missing { message: $label, field: stringify!($field), key: $key },
-                    )?,
-                )* })
-            }
-        }
-
-        impl $crate::cbor::Message for $name {
-            const NAME: &'static str = $label;
-            const MAX: usize = $max;
-        }
-    };
-}
-pub(crate) use record;

@@ -237,7 +237,8 @@ impl Network {
     /// A network of this name; `None` when it is empty, too long or holds control characters.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let fits = !name.is_empty() && name.len() <= Self::MAX && !name.chars().any(char::is_control);
+        let fits =
+            !name.is_empty() && name.len() <= Self::MAX && !name.chars().any(char::is_control);
         fits.then(|| Self(name.to_owned()))
     }
 
@@ -261,6 +262,7 @@ impl Field for Network {
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let text = d.text(Self::MAX)?;
-        Self::new(text).ok_or_else(|| d.invalid("network: 1 to 128 bytes without control characters"))
+        Self::new(text)
+            .ok_or_else(|| d.invalid("network: 1 to 128 bytes without control characters"))
     }
 }

@@ -1,6 +1,6 @@
 //! Who is who: logins, accounts, host bindings, key rotation and revocation; and two statements that later roles sign.
 
-use crate::cbor::{record, Text};
+use crate::cbor::{Text, record};
 use crate::id::{AccountId, CoordinatorId, Digest, HostId, Key, Micros, Network, Nonce};
 
 /// Longest life of a login challenge, µs: five minutes.
@@ -12,7 +12,7 @@ record! {
     /// Proof of a key to one coordinator at one address, for one purpose: a relayed challenge is useless.
     pub struct Login("login", 1024) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The coordinator's key.
         1 => audience: Key,
         /// Scheme, host and port that the client dialled.
@@ -32,7 +32,7 @@ record! {
     /// An account publishes itself and commits to a recovery key.
     pub struct AccountStatement("account", 512) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// The account.
@@ -48,7 +48,7 @@ record! {
     /// An owner says that a host is theirs, for at most [`MAX_BINDING`].
     pub struct HostBinding("host-binding", 512) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// The host.
@@ -66,7 +66,7 @@ record! {
     /// An account moves to a new key.
     pub struct Rotation("rotation", 512) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// The account: its first key, for ever.
@@ -86,7 +86,7 @@ record! {
     /// An owner withdraws a host: reports count only if logged before.
     pub struct Revocation("revocation", 512) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// The owner's account.
@@ -102,7 +102,7 @@ record! {
     /// A delegate says that it keeps a blob.
     pub struct StorageReceipt("storage-receipt", 512) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// Who keeps it.
@@ -120,7 +120,7 @@ record! {
     /// One step of a pre-committed hash chain, mixed into the draws of audits.
     pub struct BeaconReveal("beacon-reveal", 512) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// Who reveals.

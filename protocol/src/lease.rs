@@ -1,8 +1,9 @@
 //! The lease: a signed token that lets one host run a range of tasks until it expires.
 
-use crate::cbor::{record, Message};
+use crate::cbor::{Message, record};
 use crate::id::{
-    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, LeaseDigest, Micros, Network, Nonce, TaskIndex,
+    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, LeaseDigest, Micros, Network,
+    Nonce, TaskIndex,
 };
 use crate::job::{Limits, Tariff, Versions};
 
@@ -13,7 +14,7 @@ record! {
     /// The right to run a range of tasks, with everything needed to judge a report under it.
     pub struct Lease("lease", 4096) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// Who grants.

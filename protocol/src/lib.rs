@@ -7,6 +7,7 @@
 pub mod cbor;
 mod id;
 mod identity;
+mod inputs;
 mod job;
 mod lease;
 pub mod merkle;
@@ -16,19 +17,21 @@ pub mod work;
 
 pub use cbor::{DecodeError, Message};
 pub use id::{
-    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Network, Nonce,
-    ParseIdError, TaskIndex,
+    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Network,
+    Nonce, ParseIdError, TaskIndex,
 };
 pub use identity::{
-    AccountStatement, BeaconReveal, HostBinding, Login, Revocation, Rotation, StorageReceipt, MAX_BINDING, MAX_LOGIN,
+    AccountStatement, BeaconReveal, HostBinding, Login, MAX_BINDING, MAX_LOGIN, Revocation,
+    Rotation, StorageReceipt,
 };
+pub use inputs::{Inputs, TableEntry};
 pub use job::{
-    Delegate, File, Inputs, Interface, Limits, Manifest, ManifestError, Policy, Requirements, TableEntry, Tariff,
-    Versions, Visibility, MAX_FUEL, MAX_TASKS, PROFILE_VERSION,
+    Delegate, File, Interface, Limits, MAX_FUEL, MAX_TASKS, Manifest, ManifestError,
+    PROFILE_VERSION, Policy, Requirements, Tariff, Versions, Visibility,
 };
 pub use lease::{Lease, MAX_LEASE_TASKS};
-pub use receipt::{Outcome, Receipt, Report, Segment, Trap, MAX_RECEIPTS};
-pub use sign::{digest_in_context, Keypair, Signed, SignedBytes, VerifyError};
+pub use receipt::{MAX_RECEIPTS, Outcome, Receipt, Report, Segment, Trap};
+pub use sign::{Keypair, Signed, SignedBytes, VerifyError, digest_in_context};
 
 /// The protocol version this crate writes; a server speaks it and the one before.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -47,7 +47,12 @@ pub fn range_proof(leaves: &[Digest], from: usize, to: usize) -> Vec<Digest> {
     proof
 }
 
-fn collect_outside(leaves: &[Digest], start: usize, range: (usize, usize), proof: &mut Vec<Digest>) {
+fn collect_outside(
+    leaves: &[Digest],
+    start: usize,
+    range: (usize, usize),
+    proof: &mut Vec<Digest>,
+) {
     let end = start + leaves.len();
     if end <= range.0 || start >= range.1 {
         proof.push(root(leaves));
@@ -60,7 +65,13 @@ fn collect_outside(leaves: &[Digest], start: usize, range: (usize, usize), proof
 
 /// Whether `leaves` are those from position `from` on of the tree of `count` leaves with this root.
 #[must_use]
-pub fn verify_range(expected: Digest, count: usize, from: usize, leaves: &[Digest], proof: &[Digest]) -> bool {
+pub fn verify_range(
+    expected: Digest,
+    count: usize,
+    from: usize,
+    leaves: &[Digest],
+    proof: &[Digest],
+) -> bool {
     let Some(to) = from.checked_add(leaves.len()).filter(|to| *to <= count) else { return false };
     if leaves.is_empty() {
         return false;

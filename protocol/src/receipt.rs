@@ -1,6 +1,6 @@
 //! Receipts: what one execution used and produced; reports: many receipts under one signature.
 
-use crate::cbor::{record, DecodeError, Decoder, Encoder, Field, Message, Text};
+use crate::cbor::{DecodeError, Decoder, Encoder, Field, Message, Text, record};
 use crate::id::{CoordinatorId, Digest, HostId, LeaseDigest, Micros, Network, TaskIndex};
 use crate::merkle;
 
@@ -175,7 +175,7 @@ record! {
     /// Evidence of one execution. It is signed by way of the report that holds it.
     pub struct Receipt("receipt", 2048) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The lease it was run under.
         1 => lease: LeaseDigest,
         /// The task.
@@ -229,7 +229,7 @@ record! {
     /// What a host signs: the root over a batch of receipts.
     pub struct Report("report", 1024) {
         /// Format version: 1.
-        0 => format: u32,
+        0 => format: u32 = 1,
         /// The network.
         1 => network: Network,
         /// The host that signs.
@@ -254,7 +254,8 @@ impl Report {
     #[must_use]
     pub fn covers<'r>(&self, receipts: impl IntoIterator<Item = &'r [u8]>) -> bool {
         let leaves: Vec<Digest> = receipts.into_iter().map(merkle::leaf).collect();
-        leaves.len() == usize::try_from(self.count).unwrap_or(usize::MAX) && merkle::root(&leaves) == self.root
+        leaves.len() == usize::try_from(self.count).unwrap_or(usize::MAX)
+            && merkle::root(&leaves) == self.root
     }
 
     /// The digest of a report's payload: what the next report names as previous.

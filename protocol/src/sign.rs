@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
-use crate::cbor::{record, Blob, DecodeError, Decoder, Encoder, Field, Message};
+use crate::cbor::{Blob, DecodeError, Decoder, Encoder, Field, Message, record};
 use crate::id::{Digest, Key};
 
 /// Largest payload that can be signed, bytes.
@@ -99,7 +99,11 @@ impl Keypair {
     pub fn sign<M: Message>(&self, message: &M) -> Signed<M> {
         let payload = message.to_bytes();
         let signature = self.0.sign(&[&context(M::NAME), payload.as_slice()].concat());
-        Signed::new(SignedBytes { payload: Blob(payload), signer: self.public(), signature: signature.to_bytes() })
+        Signed::new(SignedBytes {
+            payload: Blob(payload),
+            signer: self.public(),
+            signature: signature.to_bytes(),
+        })
     }
 }
 
@@ -180,7 +184,11 @@ impl<M: Message> Signed<M> {
     /// When the signer is not `expected`, the signature does not verify strictly, or the payload is not a canonical `M`.
     pub fn open(&self, expected: &Key) -> Result<M, VerifyError> {
         if self.bytes.signer != *expected {
-            return Err(VerifyError::Signer { message: M::NAME, expected: *expected, found: self.bytes.signer });
+            return Err(VerifyError::Signer {
+                message: M::NAME,
+                expected: *expected,
+                found: self.bytes.signer,
+            });
         }
         self.verify()?;
         Ok(M::from_bytes(self.payload())?)
@@ -196,7 +204,8 @@ impl<M: Message> Signed<M> {
 
     fn verify(&self) -> Result<(), VerifyError> {
         let signer = self.bytes.signer;
-        let key = VerifyingKey::from_bytes(signer.as_bytes()).map_err(|_| VerifyError::Key(signer))?;
+        let key =
+            VerifyingKey::from_bytes(signer.as_bytes()).map_err(|_| VerifyError::Key(signer))?;
         let message = [&context(M::NAME), self.payload()].concat();
         key.verify_strict(&message, &Signature::from_bytes(&self.bytes.signature))
             .map_err(|_| VerifyError::Signature { message: M::NAME, signer })

@@ -1,6 +1,6 @@
 //! What worker and coordinator say to each other: reports and the next lease request travel together.
 
-use crate::cbor::{record, Blob, List, Text};
+use crate::cbor::{Blob, List, Text, record};
 use crate::id::{AccountId, AttemptId, Digest, Micros, TaskIndex};
 use crate::lease::Lease;
 use crate::receipt::Report;
