@@ -178,7 +178,10 @@ impl<'b> Decoder<'b> {
             26 => 4,
             27 => 8,
             _ => {
-                return Err(DecodeError::NotCanonical { at, what: "indefinite or reserved length" });
+                return Err(DecodeError::NotCanonical {
+                    at,
+                    what: "indefinite or reserved length",
+                });
             }
         };
         let value = self.take(width)?.iter().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
