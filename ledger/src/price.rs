@@ -168,11 +168,11 @@ pub fn surcharge_on(price: Amount, parts: u32) -> Result<Amount, PriceError> {
 /// # Errors
 /// When it exceeds the largest amount.
 ///
-/// ```no_run
-/// # let manifest: tallymill_protocol::Manifest = unimplemented!();
-/// use tallymill_ledger::{most_per_result, RANGE_INPUT_MAX};
-/// let reserved = most_per_result(&manifest, RANGE_INPUT_MAX, false)?;
-/// # Ok::<(), tallymill_ledger::PriceError>(())
+/// ```
+/// use tallymill_ledger::{Amount, PriceError, RANGE_INPUT_MAX, most_per_result};
+/// fn reserved(manifest: &tallymill_protocol::Manifest) -> Result<Amount, PriceError> {
+///     most_per_result(manifest, RANGE_INPUT_MAX, false)
+/// }
 /// ```
 pub fn most_per_result(
     manifest: &Manifest,
@@ -195,11 +195,10 @@ pub fn most_per_result(
 /// # Errors
 /// When the price exceeds the largest amount.
 ///
-/// ```no_run
-/// # let manifest: tallymill_protocol::Manifest = unimplemented!();
-/// let cap = tallymill_ledger::cap(&manifest, 0)?;
-/// println!("costs at most {cap}");
-/// # Ok::<(), tallymill_ledger::PriceError>(())
+/// ```
+/// fn quote(manifest: &tallymill_protocol::Manifest) -> Result<String, tallymill_ledger::PriceError> {
+///     Ok(format!("costs at most {}", tallymill_ledger::cap(manifest, 0)?))
+/// }
 /// ```
 pub fn cap(manifest: &Manifest, largest_input: u64) -> Result<Amount, PriceError> {
     let bytes_in = match manifest.inputs {

@@ -150,9 +150,10 @@ impl Transfer {
     /// The digest with context `transfer` that stands for it in the log: issuer, kind name, a NUL byte, the ids of the
     /// debited and the credited account, the amount as eight big-endian bytes, the evidence. Accounts tell job and host.
     ///
-    /// ```no_run
-    /// # let transfer: tallymill_ledger::Transfer = unimplemented!();
-    /// let leaf = transfer.digest();
+    /// ```
+    /// fn leaves(transfers: &[tallymill_ledger::Transfer]) -> Vec<tallymill_protocol::Digest> {
+    ///     transfers.iter().map(|transfer| transfer.digest()).collect()
+    /// }
     /// ```
     #[must_use]
     pub fn digest(&self) -> Digest {
