@@ -8,6 +8,8 @@ mod setup;
 mod test;
 mod tidy;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Build, test and check Tallymill.
@@ -30,11 +32,13 @@ enum Command {
     Test,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Setup => setup::run(),
         Command::Guests(options) => guests::run(&options),
         Command::Tidy => tidy::run(),
         Command::Test => test::run(),
-    }
+    };
+    // Without the backtrace that returning the error would print: these errors are for people.
+    result.map_or_else(repo::failed, |()| ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, ensure};
 
@@ -15,6 +15,13 @@ pub(crate) fn root() -> &'static Path {
 /// The folder of everything that is built, as cargo has it.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Prints an error with its causes.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `Result::map_or_else` wants")]
+pub(crate) fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 /// A program started in the root folder.

@@ -1,4 +1,208 @@
-//! x
+//! `cargo xtask test`: sets up what a fresh machine lacks, then runs every check and every test.
+//!
+//! A failing step does not stop the later ones. The last line is `N passed, N failed, N skipped`
+//! over all tests; a step that fails without a failing test (formatting, a compiler error) counts
+//! as one failure, so that the line never looks green when the command is not.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::{guests, repo, tidy};
+
+/// Sums over the `test result:` lines of the test harness.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// Everything that has run so far.
+#[derive(Default)]
+struct Session {
+    tally: Tally,
+    failures: Vec<String>,
+}
+
+/// Runs all steps; an error when any of them failed.
 pub(crate) fn run() -> anyhow::Result<()> {
+    let mut session = Session::default();
+    session.step("guests", |_| guests::build());
+    session.step("C guest", |_| guests::build_c());
+    session.step("format", |_| repo::run(repo::cargo().args(["fmt", "--all", "--check"])));
+    session.step("format of examples", |_| repo::run(&mut examples_format()));
+    session.step("clippy", |_| repo::run(&mut deny_warnings(workspace("clippy"))));
+    session.step("clippy of examples", |_| repo::run(&mut deny_warnings(examples("clippy"))));
+    session.step("tidy", |_| tidy::run());
+    session.step("tests", |tally| count(&mut workspace("test"), tally));
+    session.step("tests of examples", |tally| count(&mut examples("test"), tally));
+    session.conclude()
+}
+
+impl Session {
+    fn step(&mut self, name: &str, work: impl FnOnce(&mut Tally) -> anyhow::Result<()>) {
+        eprintln!("== {name}");
+        let started = Instant::now();
+        let failed_before = self.tally.failed;
+        if let Err(error) = work(&mut self.tally) {
+            eprintln!("error: {error:#}");
+            self.failures.push(name.to_owned());
+            if self.tally.failed == failed_before {
+                self.tally.failed += 1;
+            }
+        }
+        eprintln!("== {name}: {} s", started.elapsed().as_secs());
+    }
+
+    fn conclude(&self) -> anyhow::Result<()> {
+        if !self.failures.is_empty() {
+            eprintln!("failed steps: {}", self.failures.join(", "));
+        }
+        println(&self.tally.line());
+        ensure!(self.failures.is_empty() && self.tally.failed == 0, "not everything passed");
+        Ok(())
+    }
+}
+
+impl Tally {
+    /// Adds a line of the test harness; any other line changes nothing.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line.split_once("test result: ") else { return };
+        for count in counts.split(['.', ';']) {
+            let mut words = count.split_whitespace();
+            let number = words.next().and_then(|word| word.parse::<u64>().ok());
+            match (number, words.next()) {
+                (Some(number), Some("passed")) => self.passed += number,
+                (Some(number), Some("failed")) => self.failed += number,
+                (Some(number), Some("ignored")) => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+
+    fn line(self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// The packages of the root workspace.
+fn workspace(subcommand: &str) -> Command {
+    let mut cargo = repo::cargo();
+    cargo.args([subcommand, "--workspace", "--locked"]).args(extra(subcommand));
+    cargo
+}
+
+/// The examples' packages. The guest SDK is linked into their workspace but tested in ours.
+fn examples(subcommand: &str) -> Command {
+    let mut cargo = repo::guest_cargo(subcommand);
+    cargo.args(["--workspace", "--exclude", "tallymill-guest"]);
+    cargo.args(extra(subcommand));
+    cargo
+}
+
+fn extra(subcommand: &str) -> &'static [&'static str] {
+    if subcommand == "test" { &["--no-fail-fast"] } else { &["--all-targets"] }
+}
+
+fn examples_format() -> Command {
+    let mut cargo = repo::cargo();
+    cargo.args(["fmt", "--all", "--check", "--manifest-path", "examples/Cargo.toml"]);
+    cargo
+}
+
+fn deny_warnings(mut clippy: Command) -> Command {
+    clippy.args(["--", "-D", "warnings"]);
+    clippy
+}
+
+/// Runs a test command, passing its output on line by line and counting results.
+fn count(command: &mut Command, tally: &mut Tally) -> anyhow::Result<()> {
+    let shown = repo::show(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {shown}"))?;
+    let before = *tally;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.with_context(|| format!("failed to read from {shown}"))?;
+            let line = String::from_utf8_lossy(&line);
+            tally.add(&line);
+            println(&line);
+        }
+    }
+    let status = child.wait().with_context(|| format!("failed to wait for {shown}"))?;
+    if !status.success() {
+        bail!("{shown} ended with {status}");
+    }
+    ensure!(*tally != before, "{shown} reported no tests at all");
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "test output and the closing line belong there")]
+fn println(line: &str) {
+    println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESULT: &str = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 7 filtered out; finished in 0.1s";
+
+    fn shell(script: &str) -> Command {
+        let mut shell = repo::command("sh");
+        shell.args(["-c", script]);
+        shell
+    }
+
+    #[test]
+    fn results_add_up_and_other_lines_do_not_count() {
+        let mut tally = Tally::default();
+        for line in [RESULT, "test a ... ok", "99 passed; 99 failed", "", RESULT] {
+            tally.add(line);
+        }
+        tally.add("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        assert_eq!(tally, Tally { passed: 25, failed: 2, skipped: 6 });
+        assert_eq!(tally.line(), "25 passed, 2 failed, 6 skipped");
+    }
+
+    #[test]
+    fn a_test_command_is_counted_from_its_output() {
+        let mut tally = Tally::default();
+        count(&mut shell(&format!("echo '{RESULT}'; echo x")), &mut tally).unwrap();
+        assert_eq!(tally.passed, 12);
+        let silent = count(&mut shell("echo nothing"), &mut tally).unwrap_err();
+        assert!(silent.to_string().contains("no tests at all"));
+        let failed =
+            count(&mut shell(&format!("echo '{RESULT}'; exit 3")), &mut tally).unwrap_err();
+        assert!(failed.to_string().contains("exit status: 3"), "{failed}");
+    }
+
+    #[test]
+    fn a_failing_step_fails_the_command_even_without_a_failing_test() {
+        let mut session = Session::default();
+        session.step("good", |tally| {
+            tally.add(RESULT);
+            Ok(())
+        });
+        assert!(session.conclude().is_ok());
+        session.step("bad", |_| bail!("broken"));
+        assert_eq!((session.tally.failed, session.failures.len()), (1, 1));
+        assert!(session.conclude().is_err());
+    }
+
+    #[test]
+    fn a_step_with_failing_tests_counts_only_those() {
+        let mut session = Session::default();
+        session.step("tests", |tally| {
+            tally.add("test result: FAILED. 1 passed; 2 failed; 0 ignored");
+            bail!("ended with 101")
+        });
+        assert_eq!(session.tally.failed, 2);
+        assert!(session.conclude().is_err());
+    }
 }

@@ -12,14 +12,18 @@ mod report;
 mod sizes;
 mod source;
 mod sql;
+mod surface;
 mod tokens;
 mod tracked;
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 
 use crate::repo;
 use report::Report;
 use source::SourceFile;
+use surface::Surface;
 
 /// A place where the code is not as the house wants it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,16 +57,26 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// All checks that look into source text.
 fn inspect(files: &[SourceFile]) -> Report {
     let mut report = Report::default();
+    let surfaces = surfaces(files);
     for file in files {
         let mut found = banned::check(file);
         found.extend(ambient::check(file));
         found.extend(sql::check(file));
         found.extend(sizes::check_file(file));
         found.extend(docs::check_opening(file));
-        report.add(file, &sizes::functions(file), &docs::public_items(file), found);
+        let items = docs::public_items(file, &surfaces[file.crate_folder()]);
+        report.add(file, &sizes::functions(file), &items, found);
     }
     report.finish();
     report
+}
+
+fn surfaces(files: &[SourceFile]) -> BTreeMap<&str, Surface> {
+    let folders = files.iter().map(SourceFile::crate_folder);
+    let surface = |folder| {
+        Surface::of(files.iter().filter(move |file| !file.test && file.crate_folder() == folder))
+    };
+    folders.map(|folder| (folder, surface(folder))).collect()
 }
 
 fn parse(paths: &[String]) -> anyhow::Result<Vec<SourceFile>> {

@@ -1,10 +1,13 @@
 //! Documentation: the opening of each file, and every public item.
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, Field, ImplItemConst, ImplItemFn, Item, TraitItem, Variant, Visibility};
+use syn::{
+    Attribute, Field, ImplItemConst, ImplItemFn, Item, ItemMod, TraitItem, Variant, Visibility,
+};
 
 use super::Violation;
 use super::source::SourceFile;
+use super::surface::{Surface, is_public};
 
 /// Crates in which every public item is documented; elsewhere nine of ten must be.
 pub(crate) const COMPLETE: [&str; 5] = ["protocol", "meter", "ledger", "sdk", "sdk/guest"];
@@ -27,15 +30,20 @@ pub(crate) fn check_opening(file: &SourceFile) -> Vec<Violation> {
     file.violation(1, "file-docs", advice).into_iter().collect()
 }
 
-/// Public items outside test code. Modules are left out: their files open with `//!`.
-pub(crate) fn public_items(file: &SourceFile) -> Vec<PublicItem> {
-    let mut collector = Collector { file, found: Vec::new() };
+/// Items outside test code that other crates can reach. Modules are left out: their files open
+/// with `//!`.
+pub(crate) fn public_items(file: &SourceFile, surface: &Surface) -> Vec<PublicItem> {
+    let open = surface.is_open(file);
+    let mut collector = Collector { file, surface, open, found: Vec::new() };
     collector.visit_file(&file.syntax);
     collector.found
 }
 
 struct Collector<'a> {
     file: &'a SourceFile,
+    surface: &'a Surface,
+    /// All modules around are public.
+    open: bool,
     found: Vec<PublicItem>,
 }
 
@@ -50,8 +58,15 @@ impl Collector<'_> {
         self.found.push(PublicItem { name: name.to_string(), line, documented });
     }
 
+    fn visit_module(&mut self, module: &ItemMod) {
+        let around = self.open;
+        self.open &= is_public(&module.vis);
+        visit::visit_item_mod(self, module);
+        self.open = around;
+    }
+
     fn add_public(&mut self, visibility: &Visibility, name: &syn::Ident, attributes: &[Attribute]) {
-        if matches!(visibility, Visibility::Public(_)) {
+        if is_public(visibility) {
             self.add(name, attributes);
         }
     }
@@ -65,16 +80,19 @@ fn is_hidden(attribute: &Attribute) -> bool {
 impl<'ast> Visit<'ast> for Collector<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
         match item {
-            Item::Const(i) => self.add_public(&i.vis, &i.ident, &i.attrs),
-            Item::Enum(i) => self.add_public(&i.vis, &i.ident, &i.attrs),
-            Item::Fn(i) => self.add_public(&i.vis, &i.sig.ident, &i.attrs),
-            Item::Static(i) => self.add_public(&i.vis, &i.ident, &i.attrs),
-            Item::Struct(i) => self.add_public(&i.vis, &i.ident, &i.attrs),
-            Item::Trait(i) => self.add_public(&i.vis, &i.ident, &i.attrs),
-            Item::Type(i) => self.add_public(&i.vis, &i.ident, &i.attrs),
-            _ => {}
+            Item::Mod(module) => return self.visit_module(module),
+            Item::Impl(block)
+                if block.trait_.is_none() && self.surface.shows_type(&block.self_ty) => {}
+            _ => match named(item) {
+                Some((vis, name, attributes))
+                    if is_public(vis) && self.surface.shows(self.open, name) =>
+                {
+                    self.add(name, attributes);
+                }
+                _ => return,
+            },
         }
-        if is_reachable(item) {
+        if !matches!(item, Item::Fn(_)) {
             visit::visit_item(self, item);
         }
     }
@@ -112,15 +130,18 @@ impl<'ast> Visit<'ast> for Collector<'_> {
     }
 }
 
-/// What stands inside a private item, a function or a trait's implementation is not public.
-fn is_reachable(item: &Item) -> bool {
+type Named<'a> = (&'a Visibility, &'a syn::Ident, &'a [Attribute]);
+
+fn named(item: &Item) -> Option<Named<'_>> {
     match item {
-        Item::Enum(i) => matches!(i.vis, Visibility::Public(_)),
-        Item::Struct(i) => matches!(i.vis, Visibility::Public(_)),
-        Item::Trait(i) => matches!(i.vis, Visibility::Public(_)),
-        Item::Impl(i) => i.trait_.is_none(),
-        Item::Mod(_) => true,
-        _ => false,
+        Item::Const(i) => Some((&i.vis, &i.ident, &i.attrs)),
+        Item::Enum(i) => Some((&i.vis, &i.ident, &i.attrs)),
+        Item::Fn(i) => Some((&i.vis, &i.sig.ident, &i.attrs)),
+        Item::Static(i) => Some((&i.vis, &i.ident, &i.attrs)),
+        Item::Struct(i) => Some((&i.vis, &i.ident, &i.attrs)),
+        Item::Trait(i) => Some((&i.vis, &i.ident, &i.attrs)),
+        Item::Type(i) => Some((&i.vis, &i.ident, &i.attrs)),
+        _ => None,
     }
 }
 
@@ -132,8 +153,13 @@ mod tests {
         SourceFile::parse("a/src/lib.rs", text.to_owned()).unwrap()
     }
 
+    fn items(text: &str) -> Vec<PublicItem> {
+        let file = file(text);
+        public_items(&file, &Surface::of(std::iter::once(&file)))
+    }
+
     fn undocumented(text: &str) -> Vec<String> {
-        let items = public_items(&file(text));
+        let items = items(text);
         items.into_iter().filter(|item| !item.documented).map(|item| item.name).collect()
     }
 
@@ -149,9 +175,10 @@ mod tests {
     #[test]
     fn private_crate_wide_hidden_documented_and_test_items_do_not() {
         let text = "fn a() {} pub(crate) fn b() {} #[doc(hidden)] pub fn c() {} /// D\npub fn d() {}\n\
-                    #[cfg(test)]\npub fn e() {}\nstruct F { pub g: u8 }\nimpl I for F { fn j() {} }";
+                    #[cfg(test)]\npub fn e() {}\nstruct F { pub g: u8 }\nimpl I for F { fn j() {} } impl F { pub fn k() {} }\n\
+                    mod m { pub fn n() {} }";
         assert_eq!(undocumented(text), Vec::<String>::new());
-        assert_eq!(public_items(&file(text)).len(), 1);
+        assert_eq!(items(text).len(), 1);
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub(crate) fn mark_test_modules(files: &mut [SourceFile]) {
 }
 
 /// Where the modules a file declares are.
-fn module_folder(path: &str) -> String {
+pub(crate) fn module_folder(path: &str) -> String {
     let stem = path.trim_end_matches(".rs");
     let owner = ["/lib", "/main", "/mod"].iter().find_map(|name| stem.strip_suffix(name));
     owner.unwrap_or(stem).to_owned()

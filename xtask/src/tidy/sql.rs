@@ -36,7 +36,7 @@ pub(crate) fn check(file: &SourceFile) -> Vec<Violation> {
 fn is_statement(token: &Token) -> bool {
     let text = tokens::string(token).unwrap_or_default();
     let text = text.trim_start();
-    STATEMENTS.iter().any(|start| text.starts_with(start))
+    STATEMENTS.iter().any(|start| text.starts_with(start) && text.len() > start.len())
         || (text.starts_with("WITH ") && text.contains(" AS ("))
 }
 
