@@ -56,6 +56,8 @@ fn config() -> Config {
         .wasm_tail_call(false);
     config.wasm_features(WasmFeatures::THREADS | WasmFeatures::EXTENDED_CONST, false);
     config.max_wasm_stack(NATIVE_STACK).wasm_backtrace_max_frames(None).generate_address_map(false);
+    // Nothing here is asynchronous, but the engine wants this one to be no smaller.
+    config.async_stack_size(NATIVE_STACK);
     config.memory_reservation(4 << 30).memory_may_move(false).memory_init_cow(true);
     config
 }

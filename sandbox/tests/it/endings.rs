@@ -16,7 +16,10 @@ fn outcome(text: &str) -> Outcome {
 fn echo_returns_its_input() {
     let input = b"hello".repeat(2000);
     let result = run(ECHO, &task(job(), &input)).unwrap();
-    assert_eq!((result.outcome, result.bytes_in, result.bytes_out), (Outcome::Exited(0), 10_000, 10_000));
+    assert_eq!(
+        (result.outcome, result.bytes_in, result.bytes_out),
+        (Outcome::Exited(0), 10_000, 10_000)
+    );
     assert_eq!(result.output, input);
     assert!(result.fuel > 0);
     assert_eq!(result.peak_memory, 65_536);
@@ -41,16 +44,20 @@ fn an_endless_loop_uses_exactly_its_fuel() {
 
 #[test]
 fn exhaustion_keeps_what_was_written_before() {
-    let text = prints(&[], "(data (i32.const 0) \"kept\")", "", 0, 4).replace("(i32.const 65008)))", "(i32.const 65008)))(loop $again (br $again)))");
-    let text = text.trim_end_matches(')').to_owned() + ")))";
+    let text = prints(&[], "(data (i32.const 0) \"kept\")", "", 0, 4);
+    let text = text.strip_suffix("))").unwrap().to_owned() + "(loop $again (br $again))))";
     let result = run(&text, &task(job(), b"")).unwrap();
     assert_eq!((result.outcome, result.output.as_slice()), (Outcome::FuelExhausted, &b"kept"[..]));
 }
 
 #[test]
 fn traps_have_their_kinds() {
-    let body = |body: &str| format!("(module (memory 1) (table 2 funcref) (type $t (func)) (type $u (func (param i32)))
-        (func $f (param i32)) (elem (i32.const 1) $f) (func (export \"_start\") {body}))");
+    let body = |body: &str| {
+        format!(
+            "(module (memory 1) (table 2 funcref) (type $t (func)) (type $u (func (param i32)))
+        (func $f (param i32)) (elem (i32.const 1) $f) (func (export \"_start\") {body}))"
+        )
+    };
     let cases = [
         ("unreachable", Trap::Unreachable),
         ("(drop (i32.load (i32.const 65536)))", Trap::MemoryOutOfBounds),
@@ -72,7 +79,8 @@ fn traps_have_their_kinds() {
 
 #[test]
 fn the_fuel_of_a_trap_is_the_next_slice_and_at_most_the_limit() {
-    let divides = "(module (func (export \"_start\") (drop (i32.div_u (i32.const 1) (i32.const 0)))))";
+    let divides =
+        "(module (func (export \"_start\") (drop (i32.div_u (i32.const 1) (i32.const 0)))))";
     assert_eq!(run(divides, &task(job(), b"")).unwrap().fuel, SLICE);
     let poor = task(tallymill_sandbox::JobSpec::new(Limits { fuel: 100, ..limits() }), b"");
     assert_eq!(run(divides, &poor).unwrap().fuel, 100);
@@ -90,9 +98,13 @@ fn deep_recursion_exhausts_the_modelled_stack_not_the_native_one() {
     assert_eq!(outcome(plain), Outcome::StackExhausted);
     // Frames of many live vectors: the largest native frames for what the model charges.
     let lives = "(v128.load (i32.const 0))".repeat(200);
-    let drops = "(v128.store (i32.const 0))";
-    let stores: String = (0..200).map(|_| "(local.set $v) (i32.const 0) (local.get $v) ".to_owned() + drops).collect();
-    let wide = format!("(module (memory 1) (func $f (local $v v128) {lives} (call $f) {stores}) (func (export \"_start\") (call $f)))");
+    let drops = "v128.store ";
+    let stores: String = (0..200)
+        .map(|_| "(local.set $v) (i32.const 0) (local.get $v) ".to_owned() + drops)
+        .collect();
+    let wide = format!(
+        "(module (memory 1) (func $f (local $v v128) {lives} (call $f) {stores}) (func (export \"_start\") (call $f)))"
+    );
     assert_eq!(outcome(&wide), Outcome::StackExhausted);
     let fuel = || run(&wide, &task(job(), b"")).unwrap().fuel;
     assert_eq!(fuel(), fuel());
@@ -119,9 +131,13 @@ fn growth_of_a_memory_that_is_not_exported_is_counted_too() {
 
 #[test]
 fn declaring_more_than_the_limit_ends_before_anything_runs() {
-    let result = run("(module (memory 65) (func (export \"_start\")))", &task(job(), b"in")).unwrap();
+    let result =
+        run("(module (memory 65) (func (export \"_start\")))", &task(job(), b"in")).unwrap();
     assert_eq!((result.outcome, result.fuel, result.bytes_in), (Outcome::MemoryExceeded, 0, 2));
-    assert_eq!(outcome("(module (table 10001 funcref) (func (export \"_start\")))"), Outcome::MemoryExceeded);
+    assert_eq!(
+        outcome("(module (table 10001 funcref) (func (export \"_start\")))"),
+        Outcome::MemoryExceeded
+    );
 }
 
 #[test]
@@ -134,15 +150,24 @@ fn output_beyond_its_limit_ends_the_run_with_what_fits() {
         run(&text, &task).unwrap()
     };
     let (short, exact) = (with(8), with(12));
-    assert_eq!((short.outcome, short.output.as_slice()), (Outcome::OutputExceeded, &b"abcdefab"[..]));
-    assert_eq!((exact.outcome, exact.output.as_slice()), (Outcome::Exited(0), &b"abcdefabcdef"[..]));
+    assert_eq!(
+        (short.outcome, short.output.as_slice()),
+        (Outcome::OutputExceeded, &b"abcdefab"[..])
+    );
+    assert_eq!(
+        (exact.outcome, exact.output.as_slice()),
+        (Outcome::Exited(0), &b"abcdefabcdef"[..])
+    );
     assert!(short.fuel < exact.fuel);
 }
 
 #[test]
 fn the_log_is_cut_and_the_guest_not_told() {
-    let text = exits(&["fd_write"], "(data (i32.const 16) \"abcdef\") (data (i32.const 0) \"\\10\\00\\00\\00\\06\\00\\00\\00\")",
-        "(drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 32))) (i32.load (i32.const 32))");
+    let text = exits(
+        &["fd_write"],
+        "(data (i32.const 16) \"abcdef\") (data (i32.const 0) \"\\10\\00\\00\\00\\06\\00\\00\\00\")",
+        "(drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 32))) (i32.load (i32.const 32))",
+    );
     let task = task(tallymill_sandbox::JobSpec::new(Limits { log: 4, ..limits() }), b"");
     let result = run(&text, &task).unwrap();
     assert_eq!((result.outcome, result.log.as_slice()), (Outcome::Exited(6), &b"abcd"[..]));
@@ -168,7 +193,11 @@ fn a_stopped_run_owes_the_fuel_of_its_slice() {
         let result = stop_at(looks);
         assert_eq!(result.outcome, Outcome::Stopped);
         let slices = u64::from(looks - 1) * SLICE;
-        assert!(result.fuel >= slices && result.fuel < slices + 100, "{} after {looks}", result.fuel);
+        assert!(
+            result.fuel >= slices && result.fuel < slices + 100,
+            "{} after {looks}",
+            result.fuel
+        );
     }
 }
 
@@ -177,7 +206,9 @@ fn progress_is_readable_while_a_guest_runs() {
     let spin = compiled(&module(SPIN));
     let pulse = Arc::new(Pulse::default());
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| with_stack(|| run_task(&spin, &task(endless(), b""), pulse.clone())).unwrap());
+        let run = scope.spawn(|| {
+            with_stack(|| run_task(&spin, &task(endless(), b""), pulse.clone())).unwrap()
+        });
         while pulse.fuel() < 3 * SLICE {
             std::thread::yield_now();
         }
@@ -206,7 +237,10 @@ fn modules_that_are_no_commands_are_refused_with_what_to_do() {
     let refused = |text: &str| screen(&module(text)).unwrap_err();
     assert_eq!(refused("(module)"), ModuleError::NoStart);
     let hidden = imports(&["fd_write"]).replace("(export \"memory\")", "");
-    assert_eq!(refused(&format!("(module {hidden} (func (export \"_start\")))")), ModuleError::NoMemory);
+    assert_eq!(
+        refused(&format!("(module {hidden} (func (export \"_start\")))")),
+        ModuleError::NoMemory
+    );
     let foreign = refused("(module (import \"env\" \"f\" (func)) (func (export \"_start\")))");
     assert!(foreign.to_string().contains("\"env\" \"f\""), "{foreign}");
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tallymill_protocol::{Limits, TaskIndex};
 use tallymill_sandbox::{
-    CompiledModule, Engine, InputFile, JobSpec, Launcher, Pulse, TaskResult, TaskSpec, Void, run_task, screen,
-    with_stack,
+    CompiledModule, Engine, InputFile, JobSpec, Launcher, Pulse, TaskResult, TaskSpec, Void,
+    run_task, screen, with_stack,
 };
 
 /// Limits that a mistake in a test reaches quickly.
@@ -99,7 +99,10 @@ pub fn imports(names: &[&str]) -> String {
 
 /// A guest that runs `body` and then exits with the i32 it leaves.
 pub fn exits(names: &[&str], data: &str, body: &str) -> String {
-    format!("(module {} {data} (func (export \"_start\") (call $proc_exit (block (result i32) {body}))))", imports(names))
+    format!(
+        "(module {} {data} (func (export \"_start\") (call $proc_exit (block (result i32) {body}))))",
+        imports(names)
+    )
 }
 
 /// A guest that runs `body`, then writes `length` bytes at `at` to stdout.
