@@ -78,7 +78,9 @@ CREATE TABLE job (
     final_tasks BIGINT NOT NULL,
     failed_tasks BIGINT NOT NULL,
     provisional_tasks BIGINT NOT NULL,
+    largest_input BIGINT NOT NULL,
     escrow BIGINT NOT NULL,
+    held_granted BIGINT NOT NULL,
     spent BIGINT NOT NULL,
     fuel BIGINT NOT NULL,
     submitted BIGINT NOT NULL,
@@ -112,19 +114,28 @@ CREATE TABLE lease (
     expiry BIGINT NOT NULL
 );
 
--- Signed reports. The root is the idempotency key; index is the promised position in the log.
+-- Signed reports. The root is the idempotency key; log_index is the promised position in the log. Leaves and leases are
+-- digests of 32 bytes in a row: the leaves give Merkle paths, the leases name rows of lease_token.
 CREATE TABLE report (
     root BLOB NOT NULL PRIMARY KEY,
     host BLOB NOT NULL,
     sequence BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
     envelope BLOB NOT NULL,
+    leaves BLOB NOT NULL,
+    leases BLOB NOT NULL,
     receipts BIGINT NOT NULL,
     verdicts BLOB NOT NULL,
     log_index BIGINT NOT NULL,
     at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX report_by_host ON report (host, sequence);
+
+-- Lease tokens as signed, once per token that a report used: evidence shows them after the lease is gone.
+CREATE TABLE lease_token (
+    digest BLOB NOT NULL PRIMARY KEY,
+    envelope BLOB NOT NULL
+);
 
 -- One reported execution of a task by one host. Slot states: reported waits for others, provisional is paid into pending,
 -- final is paid out, lost was outvoted, stopped was paid up to its last slice, void was withdrawn by a conviction.
@@ -146,7 +157,7 @@ CREATE TABLE replica (
     at BIGINT NOT NULL,
     PRIMARY KEY (job, task, host)
 );
-CREATE INDEX replica_by_host ON replica (host, at);
+CREATE INDEX replica_by_report ON replica (report, position);
 CREATE INDEX replica_undecided ON replica (job) WHERE state = 'reported';
 
 -- Decided tasks in the order in which they were decided: the cursor that result streams follow.
@@ -263,16 +274,16 @@ CREATE TABLE blob (
     account BLOB NOT NULL,
     at BIGINT NOT NULL
 );
-CREATE INDEX blob_by_account ON blob (account, at);
+CREATE INDEX blob_by_account ON blob (account, digest);
 
 -- Answers already given under an idempotency key: same key and same request give the same answer for seven days.
+-- The subject says what the answer was about; the answer itself is made again from it.
 CREATE TABLE idempotency (
     account BLOB NOT NULL,
     route TEXT NOT NULL,
     name TEXT NOT NULL,
     request BLOB NOT NULL,
-    status SMALLINT NOT NULL,
-    reply BLOB NOT NULL,
+    subject BLOB NOT NULL,
     at BIGINT NOT NULL,
     PRIMARY KEY (account, route, name)
 );

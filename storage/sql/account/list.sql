@@ -1,0 +1,6 @@
+SELECT
+    id, current_key, recovery, rotations, status, granted, joined
+FROM account
+WHERE id > $1
+ORDER BY id
+LIMIT $2

@@ -1,0 +1,1 @@
+SELECT (SELECT COUNT(*) FROM transfer), (SELECT COUNT(*) FROM balance)

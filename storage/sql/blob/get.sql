@@ -1,0 +1,4 @@
+SELECT
+    digest, length, account, at
+FROM blob
+WHERE digest = $1

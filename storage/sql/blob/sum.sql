@@ -1,0 +1,1 @@
+SELECT CAST(COALESCE(SUM(length), 0) AS BIGINT) FROM blob WHERE account = $1

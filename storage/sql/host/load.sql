@@ -1,0 +1,5 @@
+SELECT
+    id, owner, expiry, revoked_at, joined, seen, reports, last_report, settled, fuel, voided, outvoted,
+    abandoned
+FROM host
+ORDER BY id

@@ -1,0 +1,11 @@
+INSERT INTO host (
+    id, shard, owner, expiry, revoked_at, joined, seen, reports, last_report, settled, fuel, voided,
+    outvoted, abandoned
+)
+VALUES {rows}
+ON CONFLICT (id) DO UPDATE SET
+    shard = excluded.shard, owner = excluded.owner, expiry = excluded.expiry,
+    revoked_at = excluded.revoked_at, joined = excluded.joined, seen = excluded.seen,
+    reports = excluded.reports, last_report = excluded.last_report, settled = excluded.settled,
+    fuel = excluded.fuel, voided = excluded.voided, outvoted = excluded.outvoted,
+    abandoned = excluded.abandoned

@@ -1,0 +1,4 @@
+INSERT INTO idempotency (
+    account, route, name, request, subject, at
+)
+VALUES {rows}

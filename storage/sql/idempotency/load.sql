@@ -1,0 +1,5 @@
+SELECT
+    account, route, name, request, subject, at
+FROM idempotency
+WHERE at >= $1
+ORDER BY account, route, name

@@ -1,0 +1,5 @@
+INSERT INTO issuer (
+    id, since
+)
+VALUES {rows}
+ON CONFLICT (id) DO NOTHING

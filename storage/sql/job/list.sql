@@ -1,0 +1,8 @@
+SELECT
+    id, shard, epoch, number, payer, submitter, module, title, envelope, state, tasks, final_tasks,
+    failed_tasks, provisional_tasks, largest_input, escrow, held_granted, spent, fuel, submitted, finished,
+    deadline
+FROM job
+WHERE number < $1
+ORDER BY number DESC
+LIMIT $2

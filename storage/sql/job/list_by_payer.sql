@@ -1,0 +1,8 @@
+SELECT
+    id, shard, epoch, number, payer, submitter, module, title, envelope, state, tasks, final_tasks,
+    failed_tasks, provisional_tasks, largest_input, escrow, held_granted, spent, fuel, submitted, finished,
+    deadline
+FROM job
+WHERE payer = $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) AND number < $3
+ORDER BY number DESC
+LIMIT $4

@@ -1,0 +1,4 @@
+INSERT INTO key_entry (
+    id, account, kind, envelope, at
+)
+VALUES {rows}

@@ -1,0 +1,1 @@
+SELECT envelope FROM lease_token WHERE digest = $1

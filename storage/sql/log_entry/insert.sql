@@ -1,0 +1,4 @@
+INSERT INTO log_entry (
+    id, kind, digest, at
+)
+VALUES {rows}

@@ -1,0 +1,6 @@
+SELECT
+    job, task, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
+    final_after, at
+FROM replica
+WHERE job = $1 AND task = $2
+ORDER BY host

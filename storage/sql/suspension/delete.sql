@@ -1,0 +1,1 @@
+DELETE FROM suspension WHERE kind = $1 AND subject = $2

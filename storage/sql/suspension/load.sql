@@ -1,0 +1,4 @@
+SELECT
+    kind, subject, reason, at
+FROM suspension
+ORDER BY kind, subject

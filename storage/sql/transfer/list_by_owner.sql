@@ -1,0 +1,11 @@
+SELECT
+    t.id, t.issuer, t.kind,
+    d.kind AS debit_kind, d.owner AS debit_owner, d.job AS debit_job, d.host AS debit_host,
+    c.kind AS credit_kind, c.owner AS credit_owner, c.job AS credit_job, c.host AS credit_host,
+    t.amount, t.job, t.host, t.evidence, t.at
+FROM transfer AS t
+JOIN ledger_account AS d ON d.id = t.debit
+JOIN ledger_account AS c ON c.id = t.credit
+WHERE (d.owner = $1 OR c.owner = $1) AND t.id > $2
+ORDER BY t.id
+LIMIT $3

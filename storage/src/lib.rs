@@ -1,0 +1,37 @@
+//! Storage: one trait per aggregate, a memory and an SQLite back end behind them, and the embedded migrations.
+//!
+//! The engine decides in memory and hands over a [`Batch`]; [`Commits::commit`] makes it durable in one transaction that
+//! first checks that the shards still belong to this epoch and that no commit is missing. Everything else here reads
+//! committed rows for people, auditors and a new start. Queries live in `sql/AGGREGATE/VERB.sql`.
+//!
+//! What is lost on a crash: nothing that a commit answered for. A commit that failed with
+//! [`CommitError::Unavailable`] may or may not have happened; the caller reloads.
+
+mod error;
+mod names;
+mod records;
+mod sqlite;
+mod traits;
+
+pub use error::{CommitError, CorruptRow, LoadError, OpenError, ReadError};
+pub use sqlite::SqliteStore;
+pub use tallymill_engine::rows::{self, Batch, Identity, Snapshot};
+pub use traits::{
+    Accounts, Admin, Answer, BalanceTotal, Blobs, Commits, Decided, Hosts, JobFilter, Jobs, Keys,
+    Leaf, Ledger, LedgerAudit, MAX_PAGE, Offence, Page, Reports, Rule, Store, Tasks,
+    TransferFilter,
+};
+
+use tallymill_protocol::Micros;
+
+/// Shards of a database; every job, host and account belongs to one.
+pub const SHARDS: u8 = 64;
+
+/// How long an answer under an idempotency key is remembered, microseconds.
+pub const ONCE_TERM: u64 = 7 * Micros::DAY;
+
+/// The shard of an id: its first byte modulo [`SHARDS`].
+#[must_use]
+pub const fn shard_of(id: &[u8; 32]) -> u8 {
+    id[0] % SHARDS
+}

@@ -1,0 +1,451 @@
+//! Rows as a database holds them, and how they become the engine's rows: everything is checked, nothing is assumed.
+
+use tallymill_engine::rows::{
+    AccountRow, AccountStatus, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, JobState, KeyRow,
+    LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReplicaState, ReportRow, SuspensionKind,
+    SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
+};
+use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer, TransferKind};
+use tallymill_protocol::{
+    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Message, Micros,
+    Outcome, SignedBytes, TaskIndex,
+};
+
+use crate::names::{Named, keep};
+use crate::{CorruptRow, Decided, Leaf};
+
+/// A stored value that becomes a `T`; `None` when it is none.
+pub(crate) trait Cell<T> {
+    /// The value.
+    fn value(&self) -> Option<T>;
+}
+
+macro_rules! cells {
+    ($($from:ty => $to:ty: |$cell:ident| $value:expr;)*) => {$(
+        impl Cell<$to> for $from {
+            fn value(&self) -> Option<$to> {
+                let $cell = self;
+                $value
+            }
+        }
+    )*};
+}
+
+macro_rules! ids {
+    ($($id:ident),*) => { cells! { $(Vec<u8> => $id: |bytes| $id::from_slice(bytes);)* } };
+}
+ids!(AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest);
+
+macro_rules! names {
+    ($($name:ident),*) => { cells! { $(String => $name: |text| $name::from_name(text);)* } };
+}
+names!(AccountStatus, JobState, ReplicaState, SuspensionKind, TaskState, TransferKind);
+
+cells! {
+    i64 => u64: |number| u64::try_from(*number).ok();
+    i64 => u32: |number| u32::try_from(*number).ok();
+    i64 => u8: |number| u8::try_from(*number).ok();
+    i64 => i64: |number| Some(*number);
+    i64 => Amount: |number| Some(Amount::new(*number));
+    i64 => Micros: |number| u64::try_from(*number).ok().map(Micros);
+    i64 => TaskIndex: |number| u32::try_from(*number).ok().map(TaskIndex);
+    String => String: |text| Some(text.clone());
+    String => &'static str: |text| keep(text);
+    Vec<u8> => Vec<u8>: |bytes| Some(bytes.clone());
+    Vec<u8> => [u8; 32]: |bytes| bytes.as_slice().try_into().ok();
+    Vec<u8> => SignedBytes: |bytes| SignedBytes::from_bytes(bytes).ok();
+    Vec<u8> => Vec<Digest>: |bytes| digests(bytes);
+}
+
+impl<S: Cell<T>, T> Cell<Option<T>> for Option<S> {
+    fn value(&self) -> Option<Option<T>> {
+        self.as_ref().map_or(Some(None), |cell| cell.value().map(Some))
+    }
+}
+
+/// Digests stored one after the other.
+fn digests(bytes: &[u8]) -> Option<Vec<Digest>> {
+    let chunks = bytes.chunks_exact(32);
+    chunks.remainder().is_empty().then(|| chunks.filter_map(Digest::from_slice).collect())
+}
+
+/// A part of a row's key as people read it.
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+impl Shown for Vec<u8> {
+    fn shown(&self) -> String {
+        self.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Shown for i64 {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Shown for String {
+    fn shown(&self) -> String {
+        self.clone()
+    }
+}
+
+/// A row's columns as they come from the database.
+pub(crate) trait Record {
+    /// The table, for errors.
+    const TABLE: &'static str;
+}
+
+/// Reads one column of a record.
+macro_rules! column {
+    ($record:ident, $table:literal, [$($key:ident),+], $field:ident, $name:expr) => {
+        Cell::value(&$record.$field).ok_or_else(|| CorruptRow {
+            table: $table,
+            column: $name.to_owned(),
+            key: [$($record.$key.shown()),+].join(" "),
+        })
+    };
+}
+
+/// A record type with its columns, and the row it becomes.
+macro_rules! record {
+    ($record:ident of $table:literal by $keys:tt => $row:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        /// Columns of the row of that name.
+        #[derive(Debug, sqlx::FromRow)]
+        pub(crate) struct $record { $($field: $type),* }
+
+        impl Record for $record {
+            const TABLE: &'static str = $table;
+        }
+
+        impl TryFrom<$record> for $row {
+            type Error = CorruptRow;
+
+            fn try_from(record: $record) -> Result<Self, CorruptRow> {
+                Ok(Self { $($field: column!(record, $table, $keys, $field, stringify!($field))?),* })
+            }
+        }
+    };
+}
+
+record!(AccountRecord of "account" by [id] => AccountRow {
+    id: Vec<u8>, current_key: Vec<u8>, recovery: Option<Vec<u8>>, rotations: i64, status: String, granted: i64,
+    joined: i64,
+});
+record!(HostRecord of "host" by [id] => HostRow {
+    id: Vec<u8>, owner: Vec<u8>, expiry: i64, revoked_at: Option<i64>, joined: i64, seen: i64, reports: i64,
+    last_report: Vec<u8>, settled: i64, fuel: i64, voided: i64, outvoted: i64, abandoned: i64,
+});
+record!(JobRecord of "job" by [id] => JobRow {
+    id: Vec<u8>, shard: i64, epoch: i64, number: i64, payer: Vec<u8>, submitter: Vec<u8>, module: Vec<u8>,
+    title: String, envelope: Vec<u8>, state: String, tasks: i64, final_tasks: i64, failed_tasks: i64,
+    provisional_tasks: i64, largest_input: i64, escrow: i64, held_granted: i64, spent: i64, fuel: i64, submitted: i64, finished: Option<i64>, deadline: i64,
+});
+record!(LeaseRecord of "lease" by [attempt] => LeaseRow {
+    attempt: Vec<u8>, digest: Vec<u8>, job: Vec<u8>, host: Vec<u8>, owner: Vec<u8>, first: i64, count: i64, epoch: i64,
+    issued: i64, expiry: i64,
+});
+record!(ReplicaRecord of "replica" by [job, task, host] => ReplicaRow {
+    job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, attempt: Vec<u8>, state: String, report: Vec<u8>,
+    position: i64, receipt: Vec<u8>, lease: Vec<u8>, output: Option<Vec<u8>>, log: Option<Vec<u8>>, amount: i64,
+    final_after: Option<i64>, at: i64,
+});
+record!(VoidRecord of "void_run" by [id] => VoidRow {
+    id: i64, job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, cause: i64, detail: String, at: i64,
+});
+record!(SuspensionRecord of "suspension" by [kind, subject] => SuspensionRow {
+    kind: String, subject: Vec<u8>, reason: String, at: i64,
+});
+record!(AdminRecord of "admin_entry" by [id] => AdminRow {
+    id: i64, actor: Vec<u8>, action: String, subject: String, reason: String, at: i64,
+});
+record!(KeyRecord of "key_entry" by [id] => KeyRow {
+    id: i64, account: Vec<u8>, kind: String, envelope: Vec<u8>, at: i64,
+});
+record!(OnceRecord of "idempotency" by [account, route, name] => OnceRow {
+    account: Vec<u8>, route: String, name: String, request: Vec<u8>, subject: Vec<u8>, at: i64,
+});
+record!(BlobRecord of "blob" by [digest] => BlobRow { digest: Vec<u8>, length: i64, account: Vec<u8>, at: i64 });
+record!(LeafRecord of "replica" by [job, task] => Leaf { position: i64, job: Vec<u8>, task: i64, receipt: Vec<u8> });
+
+/// Columns of a page of slot states.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct PageRecord {
+    job: Vec<u8>,
+    page: i64,
+    states: Vec<u8>,
+}
+
+impl Record for PageRecord {
+    const TABLE: &'static str = "job_page";
+}
+
+impl TryFrom<PageRecord> for PageRow {
+    type Error = CorruptRow;
+
+    fn try_from(record: PageRecord) -> Result<Self, CorruptRow> {
+        let states = (record.states.len() == PAGE_BYTES).then(|| record.states.clone());
+        Ok(Self {
+            job: column!(record, "job_page", [job, page], job, "job")?,
+            page: column!(record, "job_page", [job, page], page, "page")?,
+            states: states.ok_or_else(|| CorruptRow {
+                table: "job_page",
+                column: "states".to_owned(),
+                key: [record.job.shown(), record.page.shown()].join(" "),
+            })?,
+        })
+    }
+}
+
+/// Columns of a decided task, with the output of its standing replica where the query asks for it.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct TaskRecord {
+    job: Vec<u8>,
+    task: i64,
+    sequence: i64,
+    state: String,
+    host: Option<Vec<u8>>,
+    cause: Option<String>,
+    outcome: Option<i64>,
+    code: Option<i64>,
+    fuel: Option<i64>,
+    output: Option<Vec<u8>>,
+    output_bytes: Option<i64>,
+    at: i64,
+    #[sqlx(default)]
+    inline: Option<Vec<u8>>,
+}
+
+impl Record for TaskRecord {
+    const TABLE: &'static str = "task";
+}
+
+impl TaskRecord {
+    /// How the run ended, from its two columns.
+    fn outcome(&self) -> Option<Option<Outcome>> {
+        match (self.outcome, self.code) {
+            (None, None) => Some(None),
+            (Some(kind), Some(code)) => {
+                Outcome::from_parts(kind.try_into().ok()?, code.try_into().ok()?).map(Some)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl TryFrom<TaskRecord> for TaskRow {
+    type Error = CorruptRow;
+
+    fn try_from(record: TaskRecord) -> Result<Self, CorruptRow> {
+        macro_rules! read {
+            ($field:ident) => {
+                column!(record, "task", [job, task], $field, stringify!($field))?
+            };
+        }
+        let outcome = record.outcome().ok_or_else(|| CorruptRow {
+            table: "task",
+            column: "outcome".to_owned(),
+            key: [record.job.shown(), record.task.shown()].join(" "),
+        })?;
+        Ok(Self {
+            job: read!(job),
+            task: read!(task),
+            sequence: read!(sequence),
+            state: read!(state),
+            host: read!(host),
+            cause: read!(cause),
+            outcome,
+            fuel: read!(fuel),
+            output: read!(output),
+            output_bytes: read!(output_bytes),
+            at: read!(at),
+        })
+    }
+}
+
+impl TryFrom<TaskRecord> for Decided {
+    type Error = CorruptRow;
+
+    fn try_from(mut record: TaskRecord) -> Result<Self, CorruptRow> {
+        let output = record.inline.take();
+        Ok(Self { task: record.try_into()?, output })
+    }
+}
+
+/// Columns of a report without its lease tokens.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct ReportRecord {
+    root: Vec<u8>,
+    host: Vec<u8>,
+    sequence: i64,
+    epoch: i64,
+    envelope: Vec<u8>,
+    leaves: Vec<u8>,
+    leases: Vec<u8>,
+    receipts: i64,
+    verdicts: Vec<u8>,
+    log_index: i64,
+    at: i64,
+}
+
+impl Record for ReportRecord {
+    const TABLE: &'static str = "report";
+}
+
+impl ReportRecord {
+    /// Digests of its lease tokens.
+    pub(crate) fn leases(&self) -> Result<Vec<LeaseDigest>, CorruptRow> {
+        let digests: Vec<Digest> = column!(self, "report", [root], leases, "leases")?;
+        Ok(digests.into_iter().map(|digest| LeaseDigest(digest.0)).collect())
+    }
+
+    /// The row with these lease tokens.
+    pub(crate) fn with(
+        self,
+        leases: Vec<(LeaseDigest, SignedBytes)>,
+    ) -> Result<ReportRow, CorruptRow> {
+        macro_rules! read {
+            ($field:ident) => {
+                column!(self, "report", [root], $field, stringify!($field))?
+            };
+        }
+        Ok(ReportRow {
+            root: read!(root),
+            host: read!(host),
+            sequence: read!(sequence),
+            epoch: read!(epoch),
+            envelope: read!(envelope),
+            leases,
+            leaves: read!(leaves),
+            receipts: read!(receipts),
+            verdicts: read!(verdicts),
+            log_index: read!(log_index),
+            at: read!(at),
+        })
+    }
+}
+
+/// The five columns that name a ledger account, and its balance.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct BalanceRecord {
+    id: Vec<u8>,
+    issuer: Vec<u8>,
+    kind: String,
+    owner: Option<Vec<u8>>,
+    job: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    amount: i64,
+    sequence: i64,
+}
+
+impl Record for BalanceRecord {
+    const TABLE: &'static str = "balance";
+}
+
+impl TryFrom<BalanceRecord> for BalanceRow {
+    type Error = CorruptRow;
+
+    fn try_from(record: BalanceRecord) -> Result<Self, CorruptRow> {
+        macro_rules! read {
+            ($field:ident) => {
+                column!(record, "ledger_account", [id], $field, stringify!($field))?
+            };
+        }
+        let kind = AccountKind::from_parts(&record.kind, read!(owner), read!(job), read!(host));
+        let kind = kind.ok_or_else(|| CorruptRow {
+            table: "ledger_account",
+            column: "kind".to_owned(),
+            key: record.id.shown(),
+        })?;
+        Ok(Self {
+            account: AccountKey { issuer: read!(issuer), kind },
+            amount: Amount::new(record.amount),
+            sequence: column!(record, "balance", [id], sequence, "sequence")?,
+        })
+    }
+}
+
+/// Columns of a transfer and of the two accounts it touches.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct TransferRecord {
+    id: i64,
+    issuer: Vec<u8>,
+    kind: String,
+    debit_kind: String,
+    debit_owner: Option<Vec<u8>>,
+    debit_job: Option<Vec<u8>>,
+    debit_host: Option<Vec<u8>>,
+    credit_kind: String,
+    credit_owner: Option<Vec<u8>>,
+    credit_job: Option<Vec<u8>>,
+    credit_host: Option<Vec<u8>>,
+    amount: i64,
+    job: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    evidence: Vec<u8>,
+    at: i64,
+}
+
+impl Record for TransferRecord {
+    const TABLE: &'static str = "transfer";
+}
+
+impl TryFrom<TransferRecord> for TransferRow {
+    type Error = CorruptRow;
+
+    fn try_from(record: TransferRecord) -> Result<Self, CorruptRow> {
+        macro_rules! read {
+            ($field:ident) => {
+                column!(record, "transfer", [id], $field, stringify!($field))?
+            };
+        }
+        let issuer = read!(issuer);
+        let side = |kind: Option<AccountKind>, column: &str| {
+            let key = kind.map(|kind| AccountKey { issuer, kind });
+            key.ok_or_else(|| CorruptRow {
+                table: "transfer",
+                column: String::from(column),
+                key: record.id.shown(),
+            })
+        };
+        let (owner, job, host) = (read!(debit_owner), read!(debit_job), read!(debit_host));
+        let debit = AccountKind::from_parts(&record.debit_kind, owner, job, host);
+        let (owner, job, host) = (read!(credit_owner), read!(credit_job), read!(credit_host));
+        let credit = AccountKind::from_parts(&record.credit_kind, owner, job, host);
+        let transfer = Transfer {
+            kind: read!(kind),
+            issuer,
+            debit: side(debit, "debit")?,
+            credit: side(credit, "credit")?,
+            amount: read!(amount),
+            job: read!(job),
+            host: read!(host),
+            evidence: read!(evidence),
+        };
+        Ok(Self { id: read!(id), transfer, at: read!(at) })
+    }
+}
+
+/// Columns of a job and a host that it paid.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct PaidRecord {
+    job: Vec<u8>,
+    host: Vec<u8>,
+}
+
+impl Record for PaidRecord {
+    const TABLE: &'static str = "transfer";
+}
+
+impl TryFrom<PaidRecord> for (JobId, HostId) {
+    type Error = CorruptRow;
+
+    fn try_from(record: PaidRecord) -> Result<Self, CorruptRow> {
+        Ok((
+            column!(record, "transfer", [job, host], job, "job")?,
+            column!(record, "transfer", [job, host], host, "host")?,
+        ))
+    }
+}
