@@ -1,0 +1,201 @@
+//! Content-addressed files: verified while they stream in, named by digest, never half there.
+//!
+//! Bytes go to a temporary file in the same directory; only when length and BLAKE3 are right is it synced and renamed to
+//! its digest, and the directory synced. What a crash leaves are temporary files, removed at the next start.
+
+use std::io::{self, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use tallymill_protocol::Digest;
+use tokio::fs::{self, File};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+
+/// Why a blob is not stored or not read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The bytes are others than the name says.
+    #[error("the bytes have digest {found}, not {expected}: upload them under their own digest")]
+    Mismatch {
+        /// Digest in the name.
+        expected: Digest,
+        /// Digest of the bytes.
+        found: Digest,
+    },
+    /// Too many bytes.
+    #[error("the blob is longer than {limit} bytes, the most this coordinator takes")]
+    TooLong {
+        /// Most bytes.
+        limit: u64,
+    },
+    /// The sender stopped.
+    #[error("the upload was broken off: {0}")]
+    Broken(String),
+    /// The disk does not take or give the bytes.
+    #[error("the blob store cannot be used: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Files named by the digest of their bytes.
+#[derive(Debug)]
+pub struct BlobStore {
+    directory: PathBuf,
+    limit: u64,
+    temporary: AtomicU64,
+}
+
+impl BlobStore {
+    /// The store in `directory`, which is made if needed; uploads cut off by a crash are removed.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
+    pub async fn open(directory: &Path, limit: u64) -> Result<Self, BlobError> {
+        fs::create_dir_all(directory).await?;
+        let mut entries = fs::read_dir(directory).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            if entry.file_name().to_string_lossy().ends_with(".tmp") {
+                fs::remove_file(entry.path()).await?;
+            }
+        }
+        Ok(Self { directory: directory.to_owned(), limit, temporary: AtomicU64::new(0) })
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.directory.join(digest.to_string())
+    }
+
+    /// Stores what `body` gives under `digest`, and tells its length.
+    ///
+    /// # Errors
+    /// When it is too long, is broken off, has another digest, or cannot be written; nothing is kept then.
+    pub async fn put<E: std::fmt::Display>(
+        &self,
+        digest: Digest,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<u64, BlobError> {
+        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.directory.join(format!("{digest}.{number}.tmp"));
+        let stored = self.receive(digest, &temporary, body).await;
+        if stored.is_err() {
+            // It may not even exist; the next start removes what is left.
+            drop(fs::remove_file(&temporary).await);
+        }
+        stored
+    }
+
+    async fn receive<E: std::fmt::Display>(
+        &self,
+        digest: Digest,
+        temporary: &Path,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<u64, BlobError> {
+        let mut file = File::create(temporary).await?;
+        let (mut hasher, mut length) = (blake3::Hasher::new(), 0u64);
+        while let Some(part) = body.next().await {
+            let part = part.map_err(|error| BlobError::Broken(error.to_string()))?;
+            length = length.saturating_add(part.len() as u64);
+            if length > self.limit {
+                return Err(BlobError::TooLong { limit: self.limit });
+            }
+            hasher.update(&part);
+            file.write_all(&part).await?;
+        }
+        let found = Digest(*hasher.finalize().as_bytes());
+        if found != digest {
+            return Err(BlobError::Mismatch { expected: digest, found });
+        }
+        file.flush().await?;
+        file.sync_all().await?;
+        fs::rename(temporary, self.path(digest)).await?;
+        File::open(&self.directory).await?.sync_all().await?;
+        Ok(length)
+    }
+
+    /// The length of a blob; `None` when it is not here.
+    ///
+    /// # Errors
+    /// When the disk cannot tell.
+    pub async fn length(&self, digest: Digest) -> Result<Option<u64>, BlobError> {
+        match fs::metadata(self.path(digest)).await {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file of a blob, positioned at `from`; `None` when it is not here.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn file(&self, digest: Digest, from: u64) -> Result<Option<File>, BlobError> {
+        let mut file = match File::open(self.path(digest)).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        file.seek(SeekFrom::Start(from)).await?;
+        Ok(Some(file))
+    }
+
+    /// `length` bytes of a blob from `from` on, in memory; `None` when the blob is not here or ends before.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn read(&self, digest: Digest, from: u64, length: u64) -> Result<Option<Vec<u8>>, BlobError> {
+        let Some(end) = from.checked_add(length) else { return Ok(None) };
+        if self.length(digest).await?.is_none_or(|whole| whole < end) {
+            return Ok(None);
+        }
+        let Some(file) = self.file(digest, from).await? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes).await?;
+        Ok(Some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn body(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, String>> + Unpin + use<> {
+        stream::iter(parts.iter().map(|part| Ok(Bytes::from_static(part))).collect::<Vec<_>>())
+    }
+
+    #[tokio::test]
+    async fn a_blob_is_stored_in_parts_and_read_in_ranges() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(directory.path(), 10).await.unwrap();
+        let digest = Digest::of(b"0123456789");
+        assert_eq!(store.put(digest, body(&[b"01234", b"56789"])).await.unwrap(), 10);
+        assert_eq!(store.read(digest, 2, 3).await.unwrap().unwrap(), b"234");
+        assert_eq!(store.read(digest, 8, 3).await.unwrap(), None);
+        assert_eq!(store.length(Digest::ZERO).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn wrong_long_and_broken_uploads_leave_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(directory.path(), 4).await.unwrap();
+        let digest = Digest::of(b"abcd");
+        let wrong = store.put(digest, body(&[b"abce"])).await;
+        assert!(matches!(wrong, Err(BlobError::Mismatch { .. })));
+        let long = store.put(digest, body(&[b"abcd", b"e"])).await;
+        assert!(matches!(long, Err(BlobError::TooLong { limit: 4 })));
+        let parts = [Ok(Bytes::from_static(b"abcd")), Err("gone".to_owned())];
+        let broken = store.put(digest, stream::iter(parts)).await;
+        assert!(matches!(broken, Err(BlobError::Broken(_))));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_start_removes_what_a_crash_left() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("x.0.tmp"), b"half").unwrap();
+        BlobStore::open(directory.path(), 4).await.unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,202 @@
+//! Believes or refuses a report before the engine sees it: signatures, root, leases, digests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tallymill_engine::{CheckedReceipt, CheckedReport};
+use tallymill_protocol::work::ReportUpload;
+use tallymill_protocol::{
+    CoordinatorId, DecodeError, Digest, HostId, Lease, LeaseDigest, Message as _, Network, Receipt,
+    Report, VerifyError,
+};
+
+use crate::blobs::BlobStore;
+
+/// Why a report as a whole is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// Not signed by the host that calls.
+    #[error("report: {0}")]
+    Signature(VerifyError),
+    /// For another network, coordinator or host, or of another format.
+    #[error("report.{field}: it names {found}, expected {expected}")]
+    Names {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        found: String,
+        /// What it should say.
+        expected: String,
+    },
+    /// Receipts and lists do not fit together.
+    #[error("report.{field}: {found} entries for {expected} receipts")]
+    Count {
+        /// The list.
+        field: &'static str,
+        /// Its entries.
+        found: usize,
+        /// Entries it should have.
+        expected: usize,
+    },
+    /// The receipts are not those under the signed root.
+    #[error("report.root: the receipts are not those under the signed root")]
+    Root,
+    /// A lease token that this coordinator did not sign.
+    #[error("leases[{at}]: {source}")]
+    Lease {
+        /// Position.
+        at: usize,
+        /// What is wrong.
+        source: VerifyError,
+    },
+    /// A lease of another host, network, coordinator or epoch.
+    #[error("leases[{at}].{field}: the lease is for another {field} than the report")]
+    Foreign {
+        /// Position.
+        at: usize,
+        /// What differs.
+        field: &'static str,
+    },
+    /// A receipt that is none.
+    #[error("receipts[{at}]: {source}")]
+    Receipt {
+        /// Position.
+        at: usize,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// A receipt under a lease that is not in the upload.
+    #[error("receipts[{at}].lease: its lease token is not in the upload")]
+    NoLease {
+        /// Position.
+        at: usize,
+    },
+}
+
+/// Who checks, and who calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Checker<'c> {
+    /// The network.
+    pub network: &'c Network,
+    /// This coordinator.
+    pub coordinator: CoordinatorId,
+    /// The host that calls.
+    pub host: HostId,
+    /// Where large outputs must be.
+    pub blobs: &'c BlobStore,
+}
+
+impl Checker<'_> {
+    /// The report with everything checked; receipts that alone are wrong carry the reason.
+    ///
+    /// # Errors
+    /// When the report as a whole cannot be believed.
+    pub async fn check(&self, upload: ReportUpload) -> Result<CheckedReport, ReportError> {
+        let report = self.open(&upload)?;
+        let leases = self.leases(&upload, &report)?;
+        let mut receipts = Vec::with_capacity(upload.receipts.0.len());
+        let (outputs, logs) = (upload.outputs.0, upload.logs.0);
+        let inline = outputs.into_iter().zip(logs);
+        for (at, (bytes, (output, log))) in upload.receipts.0.into_iter().zip(inline).enumerate() {
+            let receipt = Receipt::from_bytes(&bytes.0)
+                .map_err(|source| ReportError::Receipt { at, source })?;
+            let lease = leases.get(&receipt.lease).ok_or(ReportError::NoLease { at })?;
+            let lease = Arc::clone(lease);
+            let refused = match fits(&receipt, &lease) {
+                Some(why) => Some(why),
+                None => self.bytes(&receipt, &output.0, &log.0).await,
+            };
+            let keep = |bytes: Vec<u8>, digest| (Digest::of(&bytes) == digest).then_some(bytes);
+            let (output, log) = (keep(output.0, receipt.output), keep(log.0, receipt.log));
+            receipts.push(CheckedReceipt { receipt, bytes: bytes.0, lease, output, log, refused });
+        }
+        let leases = upload.leases.0.iter();
+        let leases = leases.map(|l| (Lease::digest_of(l.payload()), l.envelope().clone())).collect();
+        let envelope = upload.report.envelope().clone();
+        Ok(CheckedReport { report, envelope, receipts, leases, known: None })
+    }
+
+    fn open(&self, upload: &ReportUpload) -> Result<Report, ReportError> {
+        let report = upload.report.open(&self.host.into()).map_err(ReportError::Signature)?;
+        let names = [
+            ("format", report.format.to_string(), "1".to_owned()),
+            ("network", report.network.to_string(), self.network.to_string()),
+            ("host", report.host.to_string(), self.host.to_string()),
+            ("coordinator", report.coordinator.to_string(), self.coordinator.to_string()),
+        ];
+        if let Some((field, found, expected)) = names.into_iter().find(|(_, a, b)| a != b) {
+            return Err(ReportError::Names { field, found, expected });
+        }
+        let expected = upload.receipts.0.len();
+        let lists = [("outputs", upload.outputs.0.len()), ("logs", upload.logs.0.len())];
+        if let Some((field, found)) = lists.into_iter().find(|(_, found)| *found != expected) {
+            return Err(ReportError::Count { field, found, expected });
+        }
+        let covered = report.covers(upload.receipts.0.iter().map(|receipt| receipt.0.as_slice()));
+        if covered { Ok(report) } else { Err(ReportError::Root) }
+    }
+
+    fn leases(
+        &self,
+        upload: &ReportUpload,
+        report: &Report,
+    ) -> Result<HashMap<LeaseDigest, Arc<Lease>>, ReportError> {
+        let mut leases = HashMap::new();
+        for (at, token) in upload.leases.0.iter().enumerate() {
+            let lease = token
+                .open(&self.coordinator.into())
+                .map_err(|source| ReportError::Lease { at, source })?;
+            let same = [
+                ("network", lease.network == *self.network),
+                ("coordinator", lease.coordinator == self.coordinator),
+                ("host", lease.host == self.host),
+                ("epoch", lease.epoch == report.epoch),
+            ];
+            if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
+                return Err(ReportError::Foreign { at, field });
+            }
+            leases.insert(Lease::digest_of(token.payload()), Arc::new(lease));
+        }
+        Ok(leases)
+    }
+
+    async fn bytes(&self, receipt: &Receipt, output: &[u8], log: &[u8]) -> Option<String> {
+        if output.is_empty() && receipt.bytes_out > 0 {
+            match self.blobs.length(receipt.output).await {
+                Ok(Some(length)) if length == receipt.bytes_out => {}
+                Ok(Some(_)) => return Some("bytes_out: not the length of the uploaded output".to_owned()),
+                Ok(None) => return Some("output: upload it as a blob first".to_owned()),
+                Err(error) => return Some(format!("output: {error}")),
+            }
+        } else if Digest::of(output) != receipt.output || output.len() as u64 != receipt.bytes_out {
+            return Some("output: the bytes are not those of the receipt".to_owned());
+        }
+        if Digest::of(log) == receipt.log {
+            return None;
+        }
+        let uploaded = log.is_empty() && self.blobs.length(receipt.log).await.is_ok_and(|l| l.is_some());
+        (!uploaded).then(|| "log: the bytes are not those of the receipt".to_owned())
+    }
+}
+
+/// Why a receipt does not fit its lease; `None` when it does.
+fn fits(receipt: &Receipt, lease: &Lease) -> Option<String> {
+    let limits = &lease.limits;
+    let rules = [
+        (receipt.format == 1, "format: must be 1".to_owned()),
+        (lease.covers(receipt.task), format!("task: {} is not under its lease", receipt.task)),
+        (receipt.module == lease.module, "module: not the lease's module".to_owned()),
+        (
+            receipt.fuel <= limits.fuel,
+            format!("fuel: {} is above the lease's limit of {}", receipt.fuel, limits.fuel),
+        ),
+        (
+            receipt.bytes_out <= limits.output,
+            format!("bytes_out: {} is above the lease's limit of {}", receipt.bytes_out, limits.output),
+        ),
+    ];
+    rules.into_iter().find(|(holds, _)| !holds).map(|(_, why)| why)
+}
+
+#[cfg(test)]
+mod tests;

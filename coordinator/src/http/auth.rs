@@ -1,0 +1,141 @@
+//! The guard before every handler: protocol version, bearer token, role.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tallymill_protocol::{AccountId, HostId, Key, PROTOCOL_VERSION, speaks};
+
+use super::App;
+use super::problem::Problem;
+use crate::authz::Role;
+use crate::clock;
+use crate::tokens::{Purpose, Session};
+
+/// Header that names the caller's protocol version.
+pub const VERSION_HEADER: &str = "tallymill-protocol";
+/// Cookie that holds a browser's token.
+pub const COOKIE: &str = "tallymill";
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Caller {
+    /// The session, if there is one.
+    pub session: Option<Session>,
+    /// The account whose current key logged in.
+    pub account: Option<AccountId>,
+    /// The host that logged in as a worker.
+    pub host: Option<HostId>,
+    /// Whether the account is an operator's.
+    pub operator: bool,
+}
+
+impl Caller {
+    /// The account, which the route's role promises.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn account(&self) -> Result<AccountId, Problem> {
+        self.account.ok_or_else(|| Problem::forbidden("only accounts may do this"))
+    }
+
+    /// Whether the caller is this account or an operator.
+    #[must_use]
+    pub fn is(&self, account: AccountId) -> bool {
+        self.operator || self.account == Some(account)
+    }
+
+    fn has(&self, role: Role) -> bool {
+        match role {
+            Role::Public => true,
+            Role::Key => self.session.is_some(),
+            Role::Member => self.account.is_some() || self.host.is_some(),
+            Role::Account => self.account.is_some(),
+            Role::Host => self.host.is_some(),
+            Role::Operator => self.operator,
+        }
+    }
+}
+
+/// Lets a request through when its version and role are right, with its [`Caller`] attached.
+pub async fn guard(
+    State((app, role)): State<(Arc<App>, Role)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    app.requests.fetch_add(1, Ordering::Relaxed);
+    match admit(&app, role, &request).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admit(app: &App, role: Role, request: &Request) -> Result<Caller, Problem> {
+    let path = request.uri().path();
+    if path.starts_with("/api/") && path != "/api/v1/openapi.json" {
+        version(request.headers())?;
+    }
+    let Some(token) = token(request.headers()) else {
+        return if role == Role::Public { Ok(Caller::default()) } else { Err(login_first()) };
+    };
+    let session = match app.tokens.unseal(token, clock::now()) {
+        Ok(session) => session,
+        Err(_) if role == Role::Public => return Ok(Caller::default()),
+        Err(error) => return Err(error.into()),
+    };
+    // A browser carries its cookie to forms of other sites too, so it may only read.
+    if session.purpose == Purpose::Web && request.method() != "GET" {
+        return Err(Problem::forbidden("a browser's session only reads"));
+    }
+    let caller = caller(app, session).await?;
+    if caller.has(role) {
+        return Ok(caller);
+    }
+    let detail = format!("this needs the role {role:?}, which key {} does not have", session.key);
+    Err(Problem::forbidden(&detail).next("publish the account or join the host first"))
+}
+
+fn login_first() -> Problem {
+    let (status, detail) = (StatusCode::UNAUTHORIZED, "this needs a bearer token");
+    Problem::new(status, "login", detail).next("ask for a challenge and log in")
+}
+
+fn version(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = headers.get(VERSION_HEADER).and_then(|value| value.to_str().ok());
+    if text.and_then(|text| text.parse().ok()).is_some_and(speaks) {
+        return Ok(());
+    }
+    let detail = format!("header {VERSION_HEADER}: this coordinator speaks {PROTOCOL_VERSION}");
+    let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "protocol", detail);
+    Err(problem.limit(PROTOCOL_VERSION).next("send the header, or update this client"))
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+    bearer.or_else(|| {
+        let pairs = text(header::COOKIE)?.split("; ");
+        pairs.filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == COOKIE).map(|p| p.1)
+    })
+}
+
+async fn caller(app: &App, session: Session) -> Result<Caller, Problem> {
+    if session.purpose == Purpose::Worker {
+        let host = HostId::from(session.key);
+        let known = app.store.host(host).await?.filter(|row| row.revoked_at.is_none());
+        return Ok(Caller { session: Some(session), host: known.map(|row| row.id), ..Caller::default() });
+    }
+    let account = account_of(app, session.key).await?;
+    let operator = account.is_some_and(|account| app.options.operators.contains(&account));
+    Ok(Caller { session: Some(session), account, operator, host: None })
+}
+
+async fn account_of(app: &App, key: Key) -> Result<Option<AccountId>, Problem> {
+    Ok(app.store.account_by_key(key).await?.map(|row| row.id))
+}

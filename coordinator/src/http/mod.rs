@@ -1,0 +1,97 @@
+//! The HTTP edge: parse, ask, render. What is decided is decided elsewhere.
+
+pub mod accounts;
+pub mod admin;
+pub mod auth;
+pub mod blobs;
+pub mod events;
+pub mod health;
+pub mod hosts;
+pub mod jobs;
+pub mod login;
+pub mod pages;
+pub mod problem;
+mod render;
+mod submission;
+pub mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use bytes::Bytes;
+use tallymill_protocol::work::MAX_REQUEST;
+use tallymill_protocol::{Keypair, Message};
+use tallymill_storage::Store;
+
+use crate::authz::ROUTES;
+use crate::blobs::BlobStore;
+use crate::events::Events;
+use crate::options::Options;
+use crate::pipeline::Pipeline;
+use crate::tokens::Tokens;
+use problem::Problem;
+
+/// What every handler can reach.
+pub struct App {
+    /// How it was started.
+    pub options: Options,
+    /// The coordinator's key.
+    pub key: Keypair,
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The engine.
+    pub pipeline: Pipeline,
+    /// What happened lately.
+    pub events: Arc<Events>,
+    /// Blobs.
+    pub blobs: BlobStore,
+    /// Logins.
+    pub tokens: Tokens,
+    /// Epoch of the leases.
+    pub epoch: u64,
+    /// No new leases: the process is about to stop.
+    pub draining: Arc<AtomicBool>,
+    /// Requests answered so far.
+    pub requests: AtomicU64,
+    /// Leaves of input tables that were used lately.
+    pub tables: work::Tables,
+}
+
+impl App {
+    /// Whether leases are given and commits succeed.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.pipeline.ready() && !self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// The router over every row of the table.
+pub fn router(app: &Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let guard = middleware::from_fn_with_state((Arc::clone(app), route.role), auth::guard);
+        router = router.route(route.path, (route.handler)().layer(guard));
+    }
+    let unknown = || async { Problem::missing("route") };
+    router.fallback(unknown).layer(DefaultBodyLimit::max(MAX_REQUEST)).with_state(Arc::clone(app))
+}
+
+/// Reads a whole CBOR message from a body.
+fn message<M: Message>(body: &Bytes) -> Result<M, Problem> {
+    M::from_bytes(body).map_err(|error| Problem::field("body", error.to_string()))
+}
+
+/// Reads an id from a path or query.
+fn id<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: T::Err| Problem::field(name, format!("{name}: {error}")))
+}
+
+/// An answer that the engine should not give here.
+fn unexpected() -> Problem {
+    let (status, detail) = (StatusCode::INTERNAL_SERVER_ERROR, "the engine gave another answer");
+    Problem::new(status, "internal", detail)
+}

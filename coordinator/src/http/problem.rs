@@ -1,0 +1,177 @@
+//! Errors at the HTTP edge: RFC 9457 problem documents that name field, limit and next step.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+use tallymill_engine::Refusal;
+
+use crate::blobs::BlobError;
+use crate::pipeline::Unavailable;
+use crate::tokens::TokenError;
+
+/// An error as a client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    name: &'static str,
+    detail: String,
+    field: Option<String>,
+    limit: Option<String>,
+    next: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem with this status, name and detail.
+    #[must_use]
+    pub fn new(status: StatusCode, name: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, name, detail: detail.into(), field: None, limit: None, next: None }
+    }
+
+    /// The request is not what it must be: 400, with the field.
+    #[must_use]
+    pub fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "bad-request", detail);
+        Self { field: Some(field.into()), ..problem }
+    }
+
+    /// There is no such thing, or the caller may not know of it: 404.
+    #[must_use]
+    pub fn missing(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {what}"))
+    }
+
+    /// The caller may not: 403.
+    #[must_use]
+    pub fn forbidden(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Names the limit that was passed.
+    #[must_use]
+    pub fn limit(self, limit: impl ToString) -> Self {
+        Self { limit: Some(limit.to_string()), ..self }
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn next(self, next: &'static str) -> Self {
+        Self { next: Some(next), ..self }
+    }
+
+    /// A failure inside, logged here and told without details: 500.
+    #[must_use]
+    pub fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %error, cause = ?error.source(), "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the coordinator failed; its log says why")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = Map::new();
+        body.insert("type".into(), format!("urn:tallymill:problem:{}", self.name).into());
+        body.insert("title".into(), self.name.replace('-', " ").into());
+        body.insert("status".into(), self.status.as_u16().into());
+        body.insert("detail".into(), self.detail.into());
+        let extra = [("field", self.field), ("limit", self.limit), ("next", self.next.map(str::to_owned))];
+        for (name, value) in extra {
+            value.map(|value| body.insert(name.to_owned(), Value::String(value)));
+        }
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (self.status, kind, Value::Object(body).to_string()).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())
+            .next("send the same request again")
+    }
+}
+
+impl From<tallymill_storage::ReadError> for Problem {
+    fn from(error: tallymill_storage::ReadError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        let status = match error {
+            TokenError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        Self::new(status, "login", error.to_string()).next("ask for a new challenge and log in")
+    }
+}
+
+impl From<BlobError> for Problem {
+    fn from(error: BlobError) -> Self {
+        let detail = error.to_string();
+        match error {
+            BlobError::Mismatch { .. } => {
+                let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest", detail);
+                Self { field: Some("digest".to_owned()), ..problem }
+            }
+            BlobError::TooLong { limit } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", detail).limit(limit)
+            }
+            BlobError::Broken(_) => Self::field("body", detail),
+            BlobError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", detail)
+                    .next("tell the operator, or try again later")
+            }
+            BlobError::Io(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let with = |status, name| Self::new(status, name, detail.clone());
+        match refusal {
+            Refusal::UnknownAccount(_) | Refusal::UnknownHost(_) | Refusal::UnknownJob(_) => {
+                with(StatusCode::NOT_FOUND, "not-found")
+            }
+            Refusal::Field { field, .. } => Self::field(field, detail),
+            Refusal::Manifest(error) => Self::field(error.field, detail),
+            Refusal::Coordinator(_) => Self::field("coordinators", detail),
+            Refusal::Policy { .. } => Self::field("policy", detail),
+            Refusal::Network { .. } => Self::field("network", detail),
+            Refusal::Price(_) => Self::field("limits", detail),
+            Refusal::Budget { needed, .. } => Self::field("budget", detail).limit(needed.micros()),
+            Refusal::Ledger(_) => with(StatusCode::PAYMENT_REQUIRED, "credit")
+                .next("ask an operator for a grant, or lower the limits or the budget"),
+            Refusal::Limit { limit, .. } => {
+                with(StatusCode::TOO_MANY_REQUESTS, "limit").limit(limit)
+            }
+            Refusal::Duplicate(_) | Refusal::HostTaken(_) => with(StatusCode::CONFLICT, "conflict"),
+            Refusal::OnceConflict(_) => with(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key"),
+            _ => with(StatusCode::FORBIDDEN, "forbidden"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unavailable_says_when_to_come_back() {
+        let response = Problem::from(Unavailable).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn another_body_under_the_same_key_is_422() {
+        let response = Problem::from(Refusal::OnceConflict("k".into())).into_response();
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+}

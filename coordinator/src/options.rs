@@ -1,0 +1,69 @@
+//! What a coordinator is started with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tallymill_engine::Admission;
+use tallymill_ledger::Amount;
+use tallymill_protocol::{AccountId, Network};
+
+/// Limits of one coordinator; every queue and body has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Largest blob, bytes.
+    pub blob: u64,
+    /// Most bytes that one account may store.
+    pub account_bytes: u64,
+    /// Commands that wait for the engine; beyond it callers get 503.
+    pub queue: usize,
+    /// Batches of events kept for clients that come back.
+    pub events: usize,
+}
+
+impl Default for Bounds {
+    /// Blobs of 1 GiB, 64 GiB per account, 4,096 waiting commands, 4,096 batches of events.
+    fn default() -> Self {
+        Self { blob: 1 << 30, account_bytes: 64 << 30, queue: 4_096, events: 4_096 }
+    }
+}
+
+/// How to start a coordinator.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Scheme, host and port that clients dial; `None` believes each request's `Host` header, over http.
+    pub origin: Option<String>,
+    /// Where key, database and blobs are kept.
+    pub data: PathBuf,
+    /// Name of the network.
+    pub network: Network,
+    /// Who may join.
+    pub admission: Admission,
+    /// Who may grant, suspend, lift and approve.
+    pub operators: Vec<AccountId>,
+    /// Most credit that one account ever gets granted.
+    pub grant_per_account: Amount,
+    /// Most credit that is ever granted.
+    pub grant_total: Amount,
+    /// Limits.
+    pub bounds: Bounds,
+}
+
+impl Options {
+    /// Open admission on `listen`, grants capped at 10⁶ credits an account and 10⁸ in all.
+    #[must_use]
+    pub fn new(listen: SocketAddr, data: PathBuf, network: Network) -> Self {
+        Self {
+            listen,
+            origin: None,
+            data,
+            network,
+            admission: Admission::Open,
+            operators: Vec::new(),
+            grant_per_account: Amount::new(1_000_000 * Amount::CREDIT),
+            grant_total: Amount::new(100_000_000 * Amount::CREDIT),
+            bounds: Bounds::default(),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The engine's thread: commands in, commits out, replies after their commit.
+//!
+//! One thread owns the engine. It drains the queue, decides, and hands the step to the store; while that batch is made
+//! durable it decides the next one. Replies, events and looks at hot state leave when the batch they depend on is
+//! committed. When a commit fails everybody who waits is told "unavailable", the engine is dropped, and the thread
+//! probes until the database takes writes again and loads a new engine. Dropping all handles ends the thread after what
+//! was queued is committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
+use tallymill_protocol::{JobId, Micros};
+use tallymill_storage::{CommitError, Identity, Store};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::events::Events;
+
+/// Commands decided into one batch at most.
+const MAX_BATCH: usize = 1_024;
+/// First and longest pause between two probes of a store that fails.
+const PROBE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+
+/// The engine cannot answer now: the queue is full, the store fails, or the process stops. Nothing was done, or it is
+/// not known whether it was; asking again is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the coordinator cannot write now")]
+pub struct Unavailable;
+
+type Caller<T> = oneshot::Sender<Result<T, Unavailable>>;
+
+enum Input {
+    Command(Box<Command>, Caller<Reply>),
+    Job(JobId, Caller<Option<JobView>>),
+    Network(Caller<NetworkView>),
+}
+
+enum Look {
+    Job(Option<JobView>, Caller<Option<JobView>>),
+    Network(NetworkView, Caller<NetworkView>),
+}
+
+/// A way to ask the engine; clones share one queue.
+#[derive(Clone)]
+pub struct Pipeline {
+    queue: mpsc::Sender<Input>,
+    ready: Arc<AtomicBool>,
+}
+
+impl Pipeline {
+    /// Decides `command` and answers after the commit.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the queue is full or the commit failed.
+    pub async fn ask(&self, command: Command) -> Result<Reply, Unavailable> {
+        self.send(|caller| Input::Command(Box::new(command), caller)).await
+    }
+
+    /// A live job as committed.
+    ///
+    /// # Errors
+    /// As [`Pipeline::ask`].
+    pub async fn job(&self, job: JobId) -> Result<Option<JobView>, Unavailable> {
+        self.send(|caller| Input::Job(job, caller)).await
+    }
+
+    /// The network as committed.
+    ///
+    /// # Errors
+    /// As [`Pipeline::ask`].
+    pub async fn network(&self) -> Result<NetworkView, Unavailable> {
+        self.send(Input::Network).await
+    }
+
+    /// Whether commands are taken and the last commit succeeded.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    async fn send<T>(&self, input: impl FnOnce(Caller<T>) -> Input) -> Result<T, Unavailable> {
+        let (caller, answer) = oneshot::channel();
+        self.queue.try_send(input(caller)).map_err(|_| Unavailable)?;
+        answer.await.map_err(|_| Unavailable)?
+    }
+}
+
+/// Why there is no engine, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The database cannot be read.
+    #[error("failed to load the database")]
+    Load(#[from] tallymill_storage::LoadError),
+    /// What it says contradicts itself.
+    #[error("failed to start the engine")]
+    Engine(#[from] tallymill_engine::LoadError),
+    /// Something acknowledged is no longer there: going on would pay twice.
+    #[error("the database ends at commit {found}, but commit {acknowledged} was acknowledged")]
+    Lost {
+        /// Last commit found.
+        found: u64,
+        /// Last commit that was answered for.
+        acknowledged: u64,
+    },
+    /// No thread or no runtime for it.
+    #[error("failed to start the engine's thread")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What the thread needs beside its queue.
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Network and coordinator.
+    pub identity: Identity,
+    /// The engine's policy.
+    pub config: Config,
+    /// Commands that may wait.
+    pub queue: usize,
+    /// Batches of events kept.
+    pub events: usize,
+}
+
+/// A running pipeline: how to ask it, its events, and how it ended.
+pub struct Running {
+    /// How to ask it.
+    pub pipeline: Pipeline,
+    /// Its events.
+    pub events: Arc<Events>,
+    /// Epoch of its leases.
+    pub epoch: u64,
+    /// Its thread's end.
+    pub ended: oneshot::Receiver<Result<(), PipelineError>>,
+}
+
+struct InFlight {
+    commit: JoinHandle<(Box<Step>, Result<(), CommitError>)>,
+    callers: Vec<(Token, Caller<Reply>)>,
+    looks: Vec<Look>,
+}
+
+struct Worker {
+    parts: Parts,
+    engine: Engine,
+    events: Arc<Events>,
+    ready: Arc<AtomicBool>,
+    store_runtime: tokio::runtime::Handle,
+    callers: Vec<(Token, Caller<Reply>)>,
+    waiting_looks: Vec<Input>,
+    acknowledged: u64,
+    next: u64,
+    decided: usize,
+    in_flight: Option<InFlight>,
+}
+
+/// Loads the database and starts the thread.
+///
+/// # Errors
+/// When the database cannot be loaded or contradicts itself, or there is no thread to run in.
+pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
+    let snapshot = parts.store.load().await?;
+    let (epoch, sequence) = (snapshot.epoch, snapshot.sequence);
+    let engine = Engine::new(parts.identity.clone(), parts.config.clone(), snapshot, clock::now())?;
+    let events = Arc::new(Events::new(parts.events, sequence));
+    let ready = Arc::new(AtomicBool::new(true));
+    let (queue, inputs) = mpsc::channel(parts.queue);
+    let (end, ended) = oneshot::channel();
+    let worker = Worker {
+        parts,
+        engine,
+        events: Arc::clone(&events),
+        ready: Arc::clone(&ready),
+        store_runtime: tokio::runtime::Handle::current(),
+        callers: Vec::new(),
+        waiting_looks: Vec::new(),
+        acknowledged: sequence,
+        next: 0,
+        decided: 0,
+        in_flight: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        let flag = Arc::clone(&worker.ready);
+        let result = runtime.block_on(worker.run(inputs));
+        flag.store(false, Ordering::Release);
+        // Nobody may be left to hear how it ended.
+        drop(end.send(result));
+    })?;
+    Ok(Running { pipeline: Pipeline { queue, ready }, events, epoch, ended })
+}
+
+async fn finished(in_flight: &mut Option<InFlight>) -> Option<(Box<Step>, Result<(), CommitError>)> {
+    match in_flight {
+        Some(flight) => (&mut flight.commit).await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(moment: Option<Micros>) {
+    match moment {
+        Some(moment) => {
+            tokio::time::sleep(Duration::from_micros(moment.since(clock::now()))).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Worker {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), PipelineError> {
+        let (mut buffer, mut open) = (Vec::new(), true);
+        while open || self.in_flight.is_some() || self.decided > 0 {
+            let room = MAX_BATCH.saturating_sub(self.decided);
+            let timeout = self.engine.poll_timeout().filter(|_| room > 0);
+            tokio::select! {
+                done = finished(&mut self.in_flight) => match self.settle(done) {
+                    Ok(()) => {}
+                    Err(error) => self.recover(&mut inputs, error).await?,
+                },
+                count = inputs.recv_many(&mut buffer, room), if open && room > 0 => {
+                    open = count > 0;
+                    buffer.drain(..).for_each(|input| self.accept(input));
+                }
+                () = until(timeout) => {
+                    self.engine.handle_timeout(clock::now());
+                    self.decided += 1;
+                }
+            }
+            self.hand_over();
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, input: Input) {
+        self.decided += 1;
+        match input {
+            Input::Command(command, caller) => {
+                let token = Token(self.next);
+                self.next += 1;
+                self.callers.push((token, caller));
+                self.engine.handle(token, *command, clock::now());
+            }
+            look => self.waiting_looks.push(look),
+        }
+    }
+
+    fn look(&self, input: Input) -> Option<Look> {
+        match input {
+            Input::Command(..) => None,
+            Input::Job(job, caller) => Some(Look::Job(self.engine.job(job), caller)),
+            Input::Network(caller) => Some(Look::Network(self.engine.network(), caller)),
+        }
+    }
+
+    /// Hands what was decided to the store, unless the batch before it is still on its way.
+    fn hand_over(&mut self) {
+        if self.in_flight.is_some() || self.decided == 0 {
+            return;
+        }
+        self.decided = 0;
+        let now = clock::now();
+        self.engine.dispatch(now);
+        let step = Box::new(self.engine.take(now));
+        let looks = std::mem::take(&mut self.waiting_looks);
+        let looks = looks.into_iter().filter_map(|input| self.look(input)).collect();
+        let answered: std::collections::HashSet<Token> = step.replies.iter().map(|(token, _)| *token).collect();
+        let (callers, waiting) =
+            std::mem::take(&mut self.callers).into_iter().partition(|(token, _)| answered.contains(token));
+        self.callers = waiting;
+        let store = Arc::clone(&self.parts.store);
+        let commit = self.store_runtime.spawn(async move {
+            let result = if step.batch.is_empty() { Ok(()) } else { store.commit(&step.batch).await };
+            (step, result)
+        });
+        self.in_flight = Some(InFlight { commit, callers, looks });
+    }
+
+    /// Lets replies, looks and events go, now that their batch is durable.
+    fn settle(&mut self, done: Option<(Box<Step>, Result<(), CommitError>)>) -> Result<(), String> {
+        let Some(flight) = self.in_flight.take() else { return Ok(()) };
+        let (step, result) = done.ok_or_else(|| "the commit was interrupted".to_owned())?;
+        result.map_err(|error| error.to_string())?;
+        let step = *step;
+        if !step.batch.is_empty() {
+            self.acknowledged = step.batch.sequence;
+        }
+        self.events.add(self.acknowledged, &step.events);
+        let mut callers: std::collections::HashMap<_, _> = flight.callers.into_iter().collect();
+        for (token, reply) in step.replies {
+            // A caller that went away is no reason to stop.
+            callers.remove(&token).map(|caller| caller.send(Ok(reply)));
+        }
+        flight.looks.into_iter().for_each(answer);
+        Ok(())
+    }
+
+    /// Tells everybody who waits, then probes and loads until there is an engine again.
+    async fn recover(&mut self, inputs: &mut mpsc::Receiver<Input>, error: String) -> Result<(), PipelineError> {
+        tracing::error!(commit.error = error, "a commit failed; the engine is loaded anew");
+        self.ready.store(false, Ordering::Release);
+        // Dropping a caller answers it with `Unavailable`.
+        self.callers.clear();
+        self.waiting_looks.clear();
+        self.decided = 0;
+        let mut pause = PROBE.0;
+        loop {
+            while inputs.try_recv().is_ok() {}
+            if self.parts.store.probe().await.is_ok()
+                && let Ok(snapshot) = self.parts.store.load().await
+            {
+                if snapshot.sequence < self.acknowledged {
+                    let (found, acknowledged) = (snapshot.sequence, self.acknowledged);
+                    return Err(PipelineError::Lost { found, acknowledged });
+                }
+                self.acknowledged = snapshot.sequence;
+                let (identity, config) = (self.parts.identity.clone(), self.parts.config.clone());
+                self.engine = Engine::new(identity, config, snapshot, clock::now())?;
+                self.ready.store(true, Ordering::Release);
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PROBE.1);
+        }
+    }
+}
+
+fn answer(look: Look) {
+    // A caller that went away is no reason to stop.
+    match look {
+        Look::Job(view, caller) => drop(caller.send(Ok(view))),
+        Look::Network(view, caller) => drop(caller.send(Ok(view))),
+    }
+}
