@@ -1,0 +1,248 @@
+//! Talking to the coordinator: one call that waits for work, and one beside it that delivers meanwhile.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tallymill_protocol::cbor::List;
+use tallymill_protocol::work::{
+    MAX_REQUEST, Progress, ReportAnswer, ReportUpload, Verdict, VoidEntry, WorkReply, WorkRequest,
+};
+use tallymill_protocol::{Digest, Message as _};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::{Agent, Event};
+use crate::api::{ApiError, Session};
+use crate::files::random;
+use crate::mode::Mode;
+
+/// Shortest time between two calls that wait for work and bring none.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Most leases held at once.
+const MOST_HELD: usize = 64;
+
+/// A call on its way.
+pub(super) struct Call {
+    number: u64,
+    polls: bool,
+    roots: Vec<Digest>,
+    voids: Vec<VoidEntry>,
+    pub(super) abort: AbortHandle,
+    began: Instant,
+}
+
+impl Agent {
+    fn is_low(&self) -> bool {
+        let unstarted = self.unstarted();
+        let slots = u64::from(self.options.slots);
+        let buffer = u64::try_from(self.options.buffer.as_micros()).unwrap_or(u64::MAX);
+        let left = unstarted.saturating_mul(self.task_time) / slots.max(1);
+        self.held.len() < MOST_HELD
+            && (unstarted < slots || (self.task_time > 0 && left < buffer / 2))
+    }
+
+    fn wants_work(&self) -> bool {
+        self.now.mode == Mode::Working && self.ending.is_none() && self.is_low()
+    }
+
+    pub(super) fn start_calls(&mut self) {
+        let now = Instant::now();
+        if now < self.retry_at {
+            return;
+        }
+        let polls = self.calls.iter().any(|call| call.polls);
+        if !polls && now >= self.poll_after && self.wants_work() {
+            self.start_call(true);
+        }
+        let delivers = self.calls.iter().any(|call| !call.polls);
+        let unsent =
+            self.outbox.entries().any(|entry| !self.in_flight.contains(&entry.report.root));
+        let beat = now >= self.beat_at && !self.held.is_empty();
+        if !delivers && (unsent || beat || !self.voids.is_empty()) {
+            self.start_call(false);
+        }
+    }
+
+    fn start_call(&mut self, polls: bool) {
+        let (reports, uploads) = self.unsent_reports();
+        let roots: Vec<Digest> = reports.iter().map(|(root, _)| *root).collect();
+        self.in_flight.extend(&roots);
+        let rest = self.voids.split_off(self.voids.len().min(4096));
+        let voids = std::mem::replace(&mut self.voids, rest);
+        let reports = reports.into_iter().map(|(_, upload)| upload).collect();
+        let request = self.request(polls, reports, &voids);
+        self.beat_at = Instant::now() + self.options.heartbeat;
+        self.numbers += 1;
+        let (number, session, events) = (self.numbers, self.session.clone(), self.events.clone());
+        let task = tokio::spawn(async move {
+            let reply = deliver(&session, uploads, request).await;
+            // The agent is gone when the worker has ended.
+            let _ = events.send(Event::Replied(number, reply)).await;
+        });
+        let (abort, began) = (task.abort_handle(), Instant::now());
+        self.calls.push(Call { number, polls, roots, voids, abort, began });
+    }
+
+    fn unsent_reports(&self) -> (Vec<(Digest, ReportUpload)>, Vec<(Digest, std::path::PathBuf)>) {
+        let (mut reports, mut uploads, mut size) = (Vec::new(), Vec::new(), 0);
+        for entry in self.outbox.entries() {
+            if self.in_flight.contains(&entry.report.root) {
+                continue;
+            }
+            let bytes = |list: &[usize]| list.iter().sum::<usize>();
+            let upload = &entry.upload;
+            size += bytes(&upload.outputs.0.iter().map(|b| b.0.len() + 5).collect::<Vec<_>>());
+            size += bytes(&upload.logs.0.iter().map(|b| b.0.len() + 5).collect::<Vec<_>>());
+            size += bytes(&upload.receipts.0.iter().map(|b| b.0.len() + 5).collect::<Vec<_>>());
+            size += 5000 * (1 + upload.leases.0.len());
+            let full = reports.len() >= self.batch_limit || size > MAX_REQUEST / 2;
+            if full && !reports.is_empty() {
+                break;
+            }
+            reports.push((entry.report.root, upload.clone()));
+            uploads.extend(entry.large.iter().map(|digest| (*digest, self.outbox.blob(digest))));
+        }
+        (reports, uploads)
+    }
+
+    fn request(&self, polls: bool, reports: Vec<ReportUpload>, voids: &[VoidEntry]) -> WorkRequest {
+        let progress = self.held.values().take(1024).map(|held| Progress {
+            attempt: held.lease.attempt,
+            tasks: held.done,
+            fuel: held.fuel_so_far(),
+        });
+        let micros = u64::try_from(self.options.buffer.as_micros()).unwrap_or(u64::MAX).max(1);
+        let wait = u32::try_from(self.options.wait.as_millis()).unwrap_or(30_000);
+        WorkRequest {
+            slots: self.options.slots,
+            reports: List(reports),
+            progress: List(progress.collect()),
+            buffer: if polls { micros } else { 0 },
+            wait: if polls { wait } else { 0 },
+            modules: List(self.blobs.recent()),
+            min_tariff: self.options.rules.min_tariff,
+            features: List::default(),
+            round_trip: self.round_trip,
+            accept: self.options.rules.accept(),
+            voids: List(voids.to_vec()),
+        }
+    }
+
+    /// Ends the call that waits for work; what it carried is sent again, which is safe.
+    pub(super) fn abort_poll(&mut self) {
+        if let Some(at) = self.calls.iter().position(|call| call.polls) {
+            let call = self.calls.swap_remove(at);
+            call.abort.abort();
+            self.take_back(call);
+        }
+    }
+
+    fn take_back(&mut self, call: Call) {
+        self.in_flight.retain(|root| !call.roots.contains(root));
+        self.voids.extend(call.voids);
+    }
+
+    pub(super) async fn on_reply(&mut self, number: u64, reply: Result<WorkReply, ApiError>) {
+        let Some(at) = self.calls.iter().position(|call| call.number == number) else { return };
+        let call = self.calls.swap_remove(at);
+        match reply {
+            Ok(reply) => self.on_answer(call, reply).await,
+            Err(error) => self.on_failure(call, &error),
+        }
+    }
+
+    async fn on_answer(&mut self, call: Call, reply: WorkReply) {
+        self.backoff.reset();
+        self.batch_limit = 64;
+        self.now.trouble = None;
+        if !call.polls {
+            self.round_trip = u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        } else if reply.grants.0.is_empty() {
+            self.poll_after = call.began + PAUSE;
+            self.now.reasons = reply.reasons.0.into_iter().map(|reason| reason.0).collect();
+        }
+        self.in_flight.retain(|root| !call.roots.contains(root));
+        reply.answers.0.iter().for_each(|answer| self.on_verdicts(answer));
+        if call.roots.iter().any(|root| self.outbox.entries().any(|e| e.report.root == *root)) {
+            // A report without its answer is sent again, but not at once for ever.
+            self.retry_at = Instant::now() + PAUSE;
+        }
+        reply.stop.0.iter().for_each(|attempt| self.on_stop(*attempt));
+        for grant in reply.grants.0 {
+            self.on_grant(grant).await;
+        }
+    }
+
+    fn on_verdicts(&mut self, answer: &ReportAnswer) {
+        let count = self.outbox.entries().find(|entry| entry.report.root == answer.root);
+        let Some(count) = count.map(|entry| entry.upload.receipts.0.len()) else { return };
+        let verdicts: Option<Vec<Verdict>> =
+            answer.verdicts.0.iter().map(|code| Verdict::from_code(*code)).collect();
+        let Some(verdicts) = verdicts.filter(|verdicts| verdicts.len() == count) else {
+            return self.trouble("the coordinator's answer to a report is not understood".into());
+        };
+        for verdict in &verdicts {
+            match verdict {
+                Verdict::Settled | Verdict::Taken => self.now.credited += 1,
+                Verdict::Superseded => self.now.superseded += 1,
+                Verdict::Refused => self.now.refused += 1,
+            }
+        }
+        if verdicts.contains(&Verdict::Refused) {
+            tracing::error!(report = %answer.root.short(), "report.refused: {}", answer.reason.0);
+            self.now.last_refusal = Some(answer.reason.0.clone());
+        }
+        if let Err(error) = self.outbox.settle(answer.root) {
+            self.trouble(error.to_string());
+        }
+    }
+
+    fn on_failure(&mut self, mut call: Call, error: &ApiError) {
+        let blamed = error.blames_content();
+        if blamed {
+            self.narrow(&call, error);
+            // Voids are a courtesy: a lease that is not mentioned any more goes to others anyway.
+            call.voids.clear();
+        }
+        self.take_back(call);
+        self.trouble(error.to_string());
+        let wait = self.backoff.next(random().map_or(0, u32::from_be_bytes));
+        let asked = match error {
+            ApiError::Refused { retry_after: Some(after), .. } => *after,
+            _ => Duration::ZERO,
+        };
+        // An outage must not turn one machine's clock: no wait is longer than an hour.
+        self.retry_at = Instant::now() + wait.max(asked).min(Duration::from_secs(3600));
+    }
+
+    /// Finds the report that the coordinator cannot read, by sending fewer at a time, and sets it aside.
+    fn narrow(&mut self, call: &Call, error: &ApiError) {
+        match call.roots[..] {
+            [] => {}
+            [root] => {
+                tracing::error!(report = %root.short(), "report.unreadable: {error}");
+                self.now.refused += 1;
+                self.now.last_refusal = Some(error.to_string());
+                if let Err(error) = self.outbox.reject(root) {
+                    self.trouble(error.to_string());
+                }
+            }
+            _ => self.batch_limit = (call.roots.len() / 2).max(1),
+        }
+    }
+}
+
+async fn deliver(
+    session: &Session,
+    uploads: Vec<(Digest, std::path::PathBuf)>,
+    request: WorkRequest,
+) -> Result<WorkReply, ApiError> {
+    for (digest, path) in uploads {
+        match tokio::fs::read(&path).await {
+            Ok(bytes) => session.upload(&digest, bytes.into()).await?,
+            // The coordinator will refuse the receipt, with a reason, if it does not have the blob.
+            Err(error) => tracing::error!(blob = %digest, "outbox.blob cannot be read: {error}"),
+        }
+    }
+    session.exchange("/api/v1/work", Bytes::from(request.to_bytes())).await
+}

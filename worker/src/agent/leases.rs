@@ -1,0 +1,296 @@
+//! What is held: leases from their grant to their last task, and the runs of their tasks.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tallymill_protocol::work::{Grant, VoidCause};
+use tallymill_protocol::{AttemptId, Lease, LeaseDigest, Micros, TaskIndex};
+use tallymill_sandbox::{TaskSpec, Void};
+use tokio::sync::mpsc;
+
+use super::{Agent, Event};
+use crate::backoff::Backoff;
+use crate::execute::{Control, Execute, Prepared};
+use crate::files::{now, random};
+use crate::job::{GrantError, Loaded};
+use crate::mode::Mode;
+use crate::seal::{Done, Stamp};
+
+/// Most tasks in one run, so that a lease's tasks are spread over the slots.
+const MOST_IN_RUN: usize = 1024;
+
+/// A lease that is held.
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    pub(super) digest: LeaseDigest,
+    /// Tasks without a result.
+    pub(super) left: u32,
+    pub(super) fuel: u64,
+    pub(super) done: u32,
+    pub(super) stopped: bool,
+    module: Option<Prepared>,
+    ready: VecDeque<TaskSpec>,
+    runs: HashMap<u64, Run>,
+}
+
+struct Run {
+    control: Arc<Control>,
+    open: HashSet<TaskIndex>,
+}
+
+impl Held {
+    fn new(lease: Lease, digest: LeaseDigest) -> Self {
+        let left = lease.count;
+        let (ready, runs) = (VecDeque::new(), HashMap::new());
+        Self { lease, digest, left, fuel: 0, done: 0, stopped: false, module: None, ready, runs }
+    }
+
+    /// Whether every task has its result.
+    pub(super) fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Fuel of finished tasks and of those that run.
+    pub(super) fn fuel_so_far(&self) -> u64 {
+        let running = self.runs.values().filter_map(|run| run.control.progress());
+        running.fold(self.fuel, |sum, progress| sum.saturating_add(progress.fuel))
+    }
+}
+
+impl Agent {
+    pub(super) fn running(&self) -> usize {
+        self.held.values().map(|held| held.runs.len()).sum()
+    }
+
+    /// Tasks that wait for a slot, those not loaded yet among them.
+    pub(super) fn unstarted(&self) -> u64 {
+        let waiting = |held: &Held| match held.module {
+            Some(_) => u64::try_from(held.ready.len()).unwrap_or(u64::MAX),
+            None => u64::from(held.left),
+        };
+        self.held.values().map(waiting).sum()
+    }
+
+    pub(super) async fn on_grant(&mut self, grant: Grant) {
+        let digest = Lease::digest_of(grant.lease.payload());
+        let lease = match self.session.signer.open(grant.lease.clone(), now()).await {
+            Ok(lease) => lease,
+            Err(error) => return self.trouble(format!("a lease was not taken: {error}")),
+        };
+        let attempt = lease.attempt;
+        if self.held.contains_key(&attempt) {
+            return;
+        }
+        let known = self.manifests.get(&lease.job).cloned();
+        self.held.insert(attempt, Held::new(lease.clone(), digest));
+        if self.now.mode != Mode::Working {
+            return self.withdraw(attempt);
+        }
+        let (loader, events) = (self.loader.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let mut backoff = Backoff::default();
+            let loaded = loop {
+                match loader.load(&lease, &grant, known.clone()).await {
+                    Err(GrantError::Later(error)) if now() < lease.expiry => {
+                        tracing::info!("lease.load waits: {error}");
+                        let draw = random().map_or(0, u32::from_be_bytes);
+                        tokio::time::sleep(backoff.next(draw)).await;
+                    }
+                    done => break done,
+                }
+            };
+            // The agent is gone when the worker has ended.
+            let _ = events.send(Event::Loaded(attempt, loaded)).await;
+        });
+    }
+
+    pub(super) fn on_loaded(&mut self, attempt: AttemptId, loaded: Result<Loaded, GrantError>) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        if held.is_complete() {
+            return;
+        }
+        match loaded {
+            Ok(Loaded { module, tasks, manifest }) => {
+                held.module = Some(module);
+                held.ready = tasks.into();
+                if self.manifests.len() >= 64 {
+                    self.manifests.clear();
+                }
+                self.manifests.insert(held.lease.job, manifest);
+                self.queue.push_back(attempt);
+            }
+            Err(GrantError::Void(void)) => self.give_up(attempt, &void),
+            Err(error) => {
+                self.give_up(attempt, &Void::new(VoidCause::Unavailable, error.to_string()));
+            }
+        }
+    }
+
+    /// Makes all tasks void that no run has begun.
+    fn give_up(&mut self, attempt: AttemptId, void: &Void) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        let tasks: Vec<TaskIndex> = match held.module {
+            Some(_) => held.ready.drain(..).map(|task| task.index).collect(),
+            None => (held.lease.first.0..)
+                .take(held.left.try_into().unwrap_or(0))
+                .map(TaskIndex)
+                .collect(),
+        };
+        held.left -= u32::try_from(tasks.len()).unwrap_or(held.left).min(held.left);
+        tasks.into_iter().for_each(|task| self.void(attempt, task, void));
+    }
+
+    fn withdraw(&mut self, attempt: AttemptId) {
+        self.give_up(attempt, &Void::new(VoidCause::Withdrawn, "the owner paused the worker"));
+        if let Some(held) = self.held.get(&attempt) {
+            held.runs.values().for_each(|run| run.control.withdraw());
+        }
+    }
+
+    pub(super) fn withdraw_all(&mut self) {
+        let attempts: Vec<_> = self.held.keys().copied().collect();
+        attempts.into_iter().for_each(|attempt| self.withdraw(attempt));
+    }
+
+    /// The coordinator wants no more of this: what runs ends at its next slice, the rest is dropped unsaid.
+    pub(super) fn on_stop(&mut self, attempt: AttemptId) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        held.stopped = true;
+        let unbegun = match held.module {
+            Some(_) => u32::try_from(held.ready.drain(..).count()).unwrap_or(u32::MAX),
+            None => held.left,
+        };
+        held.left = held.left.saturating_sub(unbegun);
+        held.runs.values().for_each(|run| run.control.stop_all());
+    }
+
+    pub(super) fn start_runs(&mut self) {
+        let slots = usize::try_from(self.options.slots).unwrap_or(1);
+        while self.running() < slots && self.now.mode != Mode::Paused {
+            let Some(attempt) = self.queue.front().copied() else { return };
+            let Some(held) = self.held.get_mut(&attempt).filter(|held| !held.ready.is_empty())
+            else {
+                self.queue.pop_front();
+                continue;
+            };
+            let share = held.ready.len().div_ceil(2 * slots).clamp(1, MOST_IN_RUN);
+            let tasks: Vec<TaskSpec> = held.ready.drain(..share).collect();
+            if let Err(error) = self.start_run(attempt, tasks) {
+                return self.trouble(format!("no run could be started: {error}"));
+            }
+        }
+    }
+
+    fn start_run(&mut self, attempt: AttemptId, tasks: Vec<TaskSpec>) -> std::io::Result<()> {
+        let Some(held) = self.held.get_mut(&attempt) else { return Ok(()) };
+        let Some(module) = held.module else { return Ok(()) };
+        let control = match Control::new() {
+            Ok(control) => Arc::new(control),
+            Err(error) => {
+                tasks.into_iter().rev().for_each(|task| held.ready.push_front(task));
+                return Err(error);
+            }
+        };
+        self.numbers += 1;
+        let number = self.numbers;
+        let open = tasks.iter().map(|task| task.index).collect();
+        held.runs.insert(number, Run { control: control.clone(), open });
+        let stamp = Stamp {
+            lease: held.lease.clone(),
+            digest: held.digest,
+            module,
+            engine: self.execute.engine(),
+            outbox: self.options.state.join("outbox"),
+        };
+        let (execute, events) = (self.execute.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let (sender, began, count) = (events.clone(), std::time::Instant::now(), tasks.len());
+            let job = RunJob { execute, stamp, tasks, control, attempt, number };
+            if let Err(error) = tokio::task::spawn_blocking(move || job.run(&sender)).await {
+                tracing::error!("run.crashed: {error}");
+            }
+            let mean = began.elapsed() / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+            let _ = events.send(Event::RunEnded(attempt, number, mean)).await;
+        });
+        Ok(())
+    }
+
+    pub(super) fn on_ran(
+        &mut self,
+        attempt: AttemptId,
+        run: u64,
+        task: TaskIndex,
+        ran: Result<Done, Void>,
+    ) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        let open = held.runs.get_mut(&run).is_some_and(|run| run.open.remove(&task));
+        if !open {
+            return;
+        }
+        held.left = held.left.saturating_sub(1);
+        match ran {
+            Ok(done) => {
+                held.done += 1;
+                held.fuel = held.fuel.saturating_add(done.receipt.fuel);
+                self.keep(done);
+            }
+            Err(void) => self.void(attempt, task, &void),
+        }
+    }
+
+    pub(super) fn on_run_ended(&mut self, attempt: AttemptId, run: u64, mean: Duration) {
+        let mean = u64::try_from(mean.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.task_time =
+            if self.task_time == 0 { mean } else { (3 * self.task_time).saturating_add(mean) / 4 };
+        let Some(ended) = self.held.get_mut(&attempt).and_then(|held| held.runs.remove(&run))
+        else {
+            return;
+        };
+        let unanswered = Void::new(VoidCause::Other, "the run ended without an answer");
+        for task in ended.open {
+            if let Some(held) = self.held.get_mut(&attempt) {
+                held.left = held.left.saturating_sub(1);
+            }
+            self.void(attempt, task, &unanswered);
+        }
+    }
+
+    /// Lets go of leases that have nothing left to run or to sign.
+    pub(super) fn retire(&mut self) {
+        let pending = &self.pending;
+        let signer = &self.session.signer;
+        self.held.retain(|_, held| {
+            let unsigned = pending.iter().any(|done| done.receipt.lease == held.digest);
+            let keep = !held.is_complete() || !held.runs.is_empty() || unsigned;
+            if !keep {
+                signer.close(held.digest);
+            }
+            keep
+        });
+    }
+}
+
+struct RunJob {
+    execute: Arc<dyn Execute>,
+    stamp: Stamp,
+    tasks: Vec<TaskSpec>,
+    control: Arc<Control>,
+    attempt: AttemptId,
+    number: u64,
+}
+
+impl RunJob {
+    fn run(self, events: &mpsc::Sender<Event>) {
+        let mut began: Micros = now();
+        let mut finished = |at: usize, result: Result<_, Void>| {
+            let Some(task) = self.tasks.get(at) else { return };
+            let done = result.and_then(|result| self.stamp.done(task, result, began));
+            began = now();
+            // The agent is gone when the worker has ended.
+            let event = Event::Ran(self.attempt, self.number, task.index, Box::new(done));
+            let _ = events.blocking_send(event);
+        };
+        self.execute.run(self.stamp.module, &self.tasks, &self.control, &mut finished);
+    }
+}

@@ -1,0 +1,295 @@
+//! The coordinator's HTTP API as a worker uses it.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tallymill_protocol::cbor::Text;
+use tallymill_protocol::{Digest, Key, Login, Message, Micros, Nonce, PROTOCOL_VERSION};
+
+use crate::signer::{Signer, SignerError};
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Not a URL this can use.
+    #[error("{0:?} is not a coordinator's URL; it looks like http://host:port")]
+    Url(String),
+    /// No answer.
+    #[error("the coordinator at {origin} is unreachable: {cause}")]
+    Unreachable {
+        /// Where it was looked for.
+        origin: String,
+        /// What the network said.
+        cause: String,
+    },
+    /// It answered that it cannot or will not.
+    #[error("the coordinator refused ({status}): {detail}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Its own words.
+        detail: String,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// An answer that makes no sense.
+    #[error("the coordinator's answer is not understood: {0}")]
+    Answer(String),
+    /// The login could not be signed.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+}
+
+impl ApiError {
+    /// Whether the same call may work later without anybody changing anything.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(*status, 408 | 425 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// Whether the coordinator understood the call and calls its content wrong.
+    #[must_use]
+    pub const fn blames_content(&self) -> bool {
+        matches!(self, Self::Refused { status: 400 | 413 | 422, .. })
+    }
+}
+
+/// A client of one coordinator.
+#[derive(Debug)]
+pub struct Api {
+    http: reqwest::Client,
+    base: Url,
+    token: Mutex<Option<(String, Micros)>>,
+}
+
+impl Api {
+    /// A client for the coordinator at `url`.
+    ///
+    /// # Errors
+    /// When it is not an http(s) URL.
+    pub fn new(url: &str) -> Result<Self, ApiError> {
+        let bad = || ApiError::Url(url.to_owned());
+        let base = Url::parse(url).map_err(|_| bad())?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(bad());
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .read_timeout(Duration::from_secs(45))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|_| bad())?;
+        Ok(Self { http, base, token: Mutex::new(None) })
+    }
+
+    /// Scheme, host and port, as a login names them.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        let request = self.http.request(method, url);
+        request.header("tallymill-protocol", PROTOCOL_VERSION.to_string())
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ApiError> {
+        let sent = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if sent.status().is_success() {
+            return Ok(sent);
+        }
+        Err(refusal(sent).await)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ApiError {
+        // The innermost cause is the one a person can act on.
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        ApiError::Unreachable { origin: self.origin(), cause: cause.to_string() }
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
+        let bytes = self.body(self.send(request).await?, 1 << 20).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::Answer(error.to_string()))
+    }
+
+    async fn body(&self, response: Response, limit: usize) -> Result<Vec<u8>, ApiError> {
+        let (mut bytes, mut stream) = (Vec::new(), response.bytes_stream());
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| self.unreachable(&error))?);
+            if bytes.len() > limit {
+                return Err(ApiError::Answer(format!("it is longer than {limit} bytes")));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// What the coordinator says of its network.
+    pub(crate) async fn network(&self) -> Result<Value, ApiError> {
+        self.json(self.request(Method::GET, "/api/v1/network")).await
+    }
+
+    /// Posts a signed statement as CBOR.
+    pub(crate) async fn post_statement(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Value, ApiError> {
+        let request = self.request(Method::POST, path).header("content-type", "application/cbor");
+        let response = self.send(request.body(body)).await?;
+        let bytes = self.body(response, 1 << 20).await?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn login(&self, signer: &Signer, audience: Key) -> Result<String, ApiError> {
+        let key = Key::from(signer.host());
+        let ask = json!({ "key": key.to_string(), "purpose": "worker" });
+        let path = "/api/v1/login/challenge";
+        let answer: Value = self.json(self.request(Method::POST, path).json(&ask)).await?;
+        let login = Login {
+            format: 1,
+            audience,
+            origin: Text(self.origin()),
+            purpose: Text("worker".into()),
+            nonce: parsed::<Nonce>(&answer, "nonce")?,
+            expiry: Micros(number(&answer, "expiry")?),
+            signer: key,
+        };
+        let signed = signer.login(login).await?.to_bytes();
+        let answer = self.post_statement("/api/v1/login", signed).await?;
+        let token = answer["token"].as_str().ok_or_else(|| missing("token"))?.to_owned();
+        let expires = Micros(number(&answer, "expires")?);
+        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some((token.clone(), expires));
+        Ok(token)
+    }
+
+    fn fresh_token(&self) -> Option<String> {
+        let held = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A minute is kept in reserve, so that no call carries a token that ends on its way.
+        let soon = crate::files::now().plus(60 * Micros::SECOND);
+        held.as_ref().filter(|(_, expires)| *expires > soon).map(|(token, _)| token.clone())
+    }
+
+    pub(crate) fn forget_token(&self) {
+        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+}
+
+/// A logged-in view of the API: it signs in when it must, and once more when its token is not taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) api: std::sync::Arc<Api>,
+    pub(crate) signer: Signer,
+    pub(crate) audience: Key,
+}
+
+impl Session {
+    async fn call(&self, make: impl Fn() -> RequestBuilder) -> Result<Response, ApiError> {
+        for again in [true, false] {
+            let token = match self.api.fresh_token() {
+                Some(token) => token,
+                None => self.api.login(&self.signer, self.audience).await?,
+            };
+            match self.api.send(make().bearer_auth(token)).await {
+                Err(ApiError::Refused { status: 401, .. }) if again => self.api.forget_token(),
+                done => return done,
+            }
+        }
+        Err(ApiError::Answer("it never takes the token it gave".into()))
+    }
+
+    /// Posts a message and reads another.
+    pub(crate) async fn exchange<M: Message>(
+        &self,
+        path: &str,
+        body: Bytes,
+    ) -> Result<M, ApiError> {
+        let make = || {
+            let request = self.api.request(Method::POST, path);
+            request.header("content-type", "application/cbor").body(body.clone())
+        };
+        self.read(self.call(make).await?).await
+    }
+
+    /// Gets a message.
+    pub(crate) async fn message<M: Message>(&self, path: &str) -> Result<M, ApiError> {
+        self.read(self.call(|| self.api.request(Method::GET, path)).await?).await
+    }
+
+    async fn read<M: Message>(&self, response: Response) -> Result<M, ApiError> {
+        let bytes = self.api.body(response, M::MAX).await?;
+        M::from_bytes(&bytes).map_err(|error| ApiError::Answer(error.to_string()))
+    }
+
+    /// A blob's bytes, or those of one range of it.
+    pub(crate) async fn blob(
+        &self,
+        digest: &Digest,
+        range: Option<(u64, u64)>,
+    ) -> Result<impl Stream<Item = Result<Bytes, reqwest::Error>> + use<>, ApiError> {
+        let path = format!("/api/v1/blobs/{digest}");
+        let make = || {
+            let request = self.api.request(Method::GET, &path);
+            match range {
+                Some((from, to)) => request.header("range", format!("bytes={from}-{}", to - 1)),
+                None => request,
+            }
+        };
+        let response = self.call(make).await?;
+        if range.is_some() && response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(ApiError::Answer("a range was asked for and the whole blob came".into()));
+        }
+        Ok(response.bytes_stream())
+    }
+
+    /// Uploads a blob.
+    pub(crate) async fn upload(&self, digest: &Digest, bytes: Bytes) -> Result<(), ApiError> {
+        let path = format!("/api/v1/blobs/{digest}");
+        let make = || self.api.request(Method::PUT, &path).body(bytes.clone());
+        self.call(make).await.map(drop)
+    }
+}
+
+async fn refusal(response: Response) -> ApiError {
+    let status = response.status();
+    let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    let retry_after = after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let problem: Value = response.json().await.unwrap_or(Value::Null);
+    let words = ["detail", "next"].map(|field| problem[field].as_str());
+    let detail = match words {
+        [Some(detail), Some(next)] => format!("{detail}; {next}"),
+        [Some(detail), None] => detail.to_owned(),
+        _ => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+    };
+    ApiError::Refused { status: status.as_u16(), detail, retry_after }
+}
+
+fn missing(field: &str) -> ApiError {
+    ApiError::Answer(format!("its field {field:?} is missing or not what it should be"))
+}
+
+/// An id in a JSON answer.
+pub(crate) fn parsed<T: std::str::FromStr>(answer: &Value, field: &str) -> Result<T, ApiError> {
+    answer[field].as_str().and_then(|text| text.parse().ok()).ok_or_else(|| missing(field))
+}
+
+/// A number in a JSON answer: a decimal string, or a plain number where it is small.
+pub(crate) fn number(answer: &Value, field: &str) -> Result<u64, ApiError> {
+    let value = &answer[field];
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    text.or_else(|| value.as_u64()).ok_or_else(|| missing(field))
+}

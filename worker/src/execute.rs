@@ -1,0 +1,33 @@
+//! Between the agent and whatever runs modules: the sandbox, or a stand-in in tests.
+
+use tallymill_protocol::Digest;
+use tallymill_sandbox::{TaskResult, TaskSpec, Void};
+
+/// How a running batch is steered: stop all of it, withdraw it, look at its progress.
+pub type Control = tallymill_sandbox::Control;
+/// Where results go as they come: position in the batch, and what the run came to.
+pub type Finished<'f> = &'f mut dyn FnMut(usize, Result<TaskResult, Void>);
+
+/// A module that is ready to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prepared {
+    /// As submitted.
+    pub module: Digest,
+    /// As metered.
+    pub metered: Digest,
+}
+
+/// Runs batches of tasks. Calls block; the agent makes them on threads of their own, one per slot.
+pub trait Execute: Send + Sync + 'static {
+    /// Meters and compiles a module.
+    ///
+    /// # Errors
+    /// A void with the reason, which every task of the lease then gets.
+    fn prepare(&self, module: Digest, bytes: &[u8]) -> Result<Prepared, Void>;
+
+    /// Runs `tasks`, each to exactly one call of `finished`.
+    fn run(&self, module: Prepared, tasks: &[TaskSpec], control: &Control, finished: Finished<'_>);
+
+    /// Engine and version, for receipts; at most 64 bytes.
+    fn engine(&self) -> &'static str;
+}

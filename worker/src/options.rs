@@ -1,0 +1,223 @@
+//! What an owner decides: how much of the machine, for whom, and at what price.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tallymill_protocol::cbor::{List, Text};
+use tallymill_protocol::work::Accept;
+use tallymill_protocol::{AccountId, Digest, Limits, Manifest};
+
+/// Whom the owner works for. An empty list of allowed ones allows all; a refusal always wins.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Only these submitters; at most 64 in each list.
+    pub submitters: Vec<AccountId>,
+    /// Never these submitters.
+    pub refused_submitters: Vec<AccountId>,
+    /// Only jobs with one of these tags, each at most 64 bytes.
+    pub tags: Vec<String>,
+    /// Never jobs with one of these tags.
+    pub refused_tags: Vec<String>,
+    /// Only these modules.
+    pub modules: Vec<Digest>,
+    /// Never these modules.
+    pub refused_modules: Vec<Digest>,
+    /// Lowest tariff, micro-credits per 10⁹ fuel.
+    pub min_tariff: u64,
+}
+
+/// What one task may ask of this machine; a lease that asks for more is given back, never run under tighter limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    /// Linear memory, bytes.
+    pub memory: u64,
+    /// Standard output, bytes.
+    pub output: u64,
+    /// One input, bytes.
+    pub input: u64,
+}
+
+impl Default for Caps {
+    /// 4 GiB of memory (the formats' own limit), 256 MiB of output and of input.
+    fn default() -> Self {
+        Self { memory: 4 << 30, output: 256 << 20, input: 256 << 20 }
+    }
+}
+
+/// Everything a worker is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the coordinator answers, e.g. `http://127.0.0.1:7171`.
+    pub coordinator: String,
+    /// Keys, outbox, cache and control socket live here (mode 0700).
+    pub state: PathBuf,
+    /// Tasks run at once, 1 to 1,024.
+    pub slots: u32,
+    /// Whom to work for.
+    pub rules: Rules,
+    /// What a task may ask for.
+    pub caps: Caps,
+    /// Most bytes of modules, files and tables kept; at least 1 MiB.
+    pub cache_quota: u64,
+    /// Work to hold in reserve; more is asked for when half of it is left. At most an hour.
+    pub buffer: Duration,
+    /// Most time one call waits for work; the protocol allows 30 s.
+    pub wait: Duration,
+    /// How often it says that it still works; the coordinator forgets hosts silent for 30 s.
+    pub heartbeat: Duration,
+}
+
+/// Which option cannot be, and what it may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {found} is not possible; {rule}")]
+pub struct OptionsError {
+    /// The option.
+    pub field: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What is possible.
+    pub rule: &'static str,
+}
+
+impl Options {
+    /// Options with this machine's processors as slots and a cache of 2 GiB.
+    #[must_use]
+    pub fn new(coordinator: impl Into<String>, state: impl Into<PathBuf>) -> Self {
+        let slots = std::thread::available_parallelism().map_or(1, |n| n.get().min(1024));
+        Self {
+            coordinator: coordinator.into(),
+            state: state.into(),
+            slots: u32::try_from(slots).unwrap_or(1),
+            rules: Rules::default(),
+            caps: Caps::default(),
+            cache_quota: 2 << 30,
+            buffer: Duration::from_secs(2),
+            wait: Duration::from_secs(25),
+            heartbeat: Duration::from_secs(8),
+        }
+    }
+
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// The first option that is out of range.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        let rule = |good: bool, field, found: &dyn std::fmt::Debug, rule| {
+            if good {
+                Ok(())
+            } else {
+                Err(OptionsError { field, found: format!("{found:?}"), rule })
+            }
+        };
+        rule((1..=1024).contains(&self.slots), "slots", &self.slots, "1 to 1,024")?;
+        rule(self.cache_quota >= 1 << 20, "cache_quota", &self.cache_quota, "at least 1 MiB")?;
+        rule(self.buffer.as_secs() <= 3600, "buffer", &self.buffer, "at most an hour")?;
+        rule(self.wait.as_millis() <= 30_000, "wait", &self.wait, "at most 30 seconds")?;
+        let beats = self.heartbeat.as_millis() >= 100 && self.heartbeat.as_secs() <= 15;
+        rule(beats, "heartbeat", &self.heartbeat, "0.1 to 15 seconds")?;
+        self.rules.validate()
+    }
+}
+
+impl Rules {
+    fn validate(&self) -> Result<(), OptionsError> {
+        let lengths = [
+            ("submitters", self.submitters.len()),
+            ("refused_submitters", self.refused_submitters.len()),
+            ("tags", self.tags.len()),
+            ("refused_tags", self.refused_tags.len()),
+            ("modules", self.modules.len()),
+            ("refused_modules", self.refused_modules.len()),
+        ];
+        if let Some((field, found)) = lengths.into_iter().find(|(_, length)| *length > 64) {
+            let found = format!("a list of {found}");
+            return Err(OptionsError { field, found, rule: "at most 64 entries" });
+        }
+        match self.tags.iter().chain(&self.refused_tags).find(|tag| tag.len() > 64) {
+            None => Ok(()),
+            Some(tag) => {
+                let found = format!("{tag:?}");
+                Err(OptionsError { field: "tags", found, rule: "a tag has at most 64 bytes" })
+            }
+        }
+    }
+
+    /// The rules as the coordinator is told.
+    #[must_use]
+    pub fn accept(&self) -> Accept {
+        let texts = |tags: &[String]| List(tags.iter().cloned().map(Text).collect());
+        Accept {
+            submitters: List(self.submitters.clone()),
+            refused_submitters: List(self.refused_submitters.clone()),
+            tags: texts(&self.tags),
+            refused_tags: texts(&self.refused_tags),
+            modules: List(self.modules.clone()),
+            refused_modules: List(self.refused_modules.clone()),
+        }
+    }
+
+    /// Why a job is not accepted; `None` when it is. The worker checks this itself: the coordinator's word is not enough.
+    #[must_use]
+    pub fn refusal(&self, manifest: &Manifest) -> Option<&'static str> {
+        let tagged = |tags: &[String]| manifest.tags.0.iter().any(|tag| tags.contains(&tag.0));
+        let outside = |empty: bool, within: bool| !empty && !within;
+        let (submitter, module) = (&manifest.submitter, &manifest.module);
+        if self.refused_submitters.contains(submitter)
+            || outside(self.submitters.is_empty(), self.submitters.contains(submitter))
+        {
+            return Some("the owner's rules refuse its submitter");
+        }
+        if tagged(&self.refused_tags) || outside(self.tags.is_empty(), tagged(&self.tags)) {
+            return Some("the owner's rules refuse its tags");
+        }
+        if self.refused_modules.contains(module)
+            || outside(self.modules.is_empty(), self.modules.contains(module))
+        {
+            return Some("the owner's rules refuse its module");
+        }
+        (manifest.tariff.fuel < self.min_tariff).then_some("it pays less than the owner's minimum")
+    }
+}
+
+impl Caps {
+    /// Which cap these limits exceed.
+    #[must_use]
+    pub const fn exceeded(&self, limits: &Limits) -> Option<&'static str> {
+        if limits.memory > self.memory {
+            Some("it may use more memory than the owner allows")
+        } else if limits.output > self.output {
+            Some("it may write more output than the owner allows")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_options_name_the_field_and_the_rule() {
+        let good = Options::new("http://127.0.0.1:1", "/nowhere");
+        assert_eq!(good.validate(), Ok(()));
+        let text = |options: Options| options.validate().unwrap_err().to_string();
+        assert_eq!(
+            text(Options { slots: 0, ..good.clone() }),
+            "slots: 0 is not possible; 1 to 1,024"
+        );
+        assert!(text(Options { cache_quota: 5, ..good.clone() }).starts_with("cache_quota: 5"));
+        assert!(
+            text(Options { wait: Duration::from_secs(31), ..good.clone() }).starts_with("wait")
+        );
+        assert!(
+            text(Options { heartbeat: Duration::ZERO, ..good.clone() }).starts_with("heartbeat")
+        );
+        let mut many = good.clone();
+        many.rules.tags = vec!["x".into(); 65];
+        assert!(text(many).contains("a list of 65"));
+        let mut long = good;
+        long.rules.refused_tags = vec!["x".repeat(65)];
+        assert!(text(long).contains("64 bytes"));
+    }
+}

@@ -1,0 +1,111 @@
+//! From results to a report on disk.
+
+use std::path::{Path, PathBuf};
+
+use tallymill_protocol::cbor::{Blob, List, Text};
+use tallymill_protocol::work::{MAX_INLINE, ReportUpload, VoidCause};
+use tallymill_protocol::{Digest, Lease, LeaseDigest, Micros, Receipt};
+use tallymill_sandbox::{TaskResult, TaskSpec, Void};
+
+use crate::execute::Prepared;
+use crate::files::{now, random, write_whole};
+use crate::outbox::{Entry, blob_path};
+use crate::signer::Sealed;
+
+/// A finished task: its receipt, and its bytes where they are small.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) receipt: Receipt,
+    pub(crate) output: Vec<u8>,
+    pub(crate) log: Vec<u8>,
+    pub(crate) large: Vec<Digest>,
+}
+
+impl Done {
+    pub(crate) const fn inline(&self) -> usize {
+        self.output.len() + self.log.len()
+    }
+}
+
+/// What every receipt of a run shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Stamp {
+    pub(crate) lease: Lease,
+    pub(crate) digest: LeaseDigest,
+    pub(crate) module: Prepared,
+    pub(crate) engine: &'static str,
+    pub(crate) outbox: PathBuf,
+}
+
+impl Stamp {
+    /// The receipt of a result; large bytes go to disk at once, so that they need not be held.
+    pub(crate) fn done(
+        &self,
+        task: &TaskSpec,
+        result: TaskResult,
+        began: Micros,
+    ) -> Result<Done, Void> {
+        let salt = random::<32>().map_err(|e| Void::new(VoidCause::Other, e.to_string()))?;
+        let receipt = Receipt {
+            format: 1,
+            lease: self.digest,
+            task: task.index,
+            input: Digest::of(&task.input),
+            output: Digest::of(&result.output),
+            outcome: result.outcome,
+            fuel: result.fuel,
+            peak_memory: result.peak_memory,
+            memory_fuel: result.memory_fuel,
+            bytes_in: result.bytes_in,
+            bytes_out: result.bytes_out,
+            module: self.lease.module,
+            metered: self.module.metered,
+            log: Digest::of(&result.log),
+            segment: None,
+            engine: Text(self.engine.to_owned()),
+            cpu_time: result.cpu_time_us,
+            started: began,
+            finished: now(),
+            salt,
+        };
+        let mut large = Vec::new();
+        let output = spool(&self.outbox, result.output, receipt.output, &mut large)?;
+        let log = spool(&self.outbox, result.log, receipt.log, &mut large)?;
+        Ok(Done { receipt, output, log, large })
+    }
+}
+
+fn spool(
+    dir: &Path,
+    bytes: Vec<u8>,
+    digest: Digest,
+    large: &mut Vec<Digest>,
+) -> Result<Vec<u8>, Void> {
+    if bytes.len() <= MAX_INLINE {
+        return Ok(bytes);
+    }
+    write_whole(&blob_path(dir, &digest), &[&bytes])
+        .map_err(|error| Void::new(VoidCause::Other, error.to_string()))?;
+    large.push(digest);
+    Ok(Vec::new())
+}
+
+/// The entry for the outbox.
+pub(crate) fn entry(sealed: Sealed, done: Vec<Done>) -> Entry {
+    let (mut outputs, mut logs, mut large) = (Vec::new(), Vec::new(), Vec::new());
+    for done in done {
+        outputs.push(Blob(done.output));
+        logs.push(Blob(done.log));
+        large.extend(done.large);
+    }
+    large.sort_unstable();
+    large.dedup();
+    let upload = ReportUpload {
+        report: sealed.report,
+        leases: List(sealed.leases),
+        receipts: List(sealed.receipts.into_iter().map(Blob).collect()),
+        outputs: List(outputs),
+        logs: List(logs),
+    };
+    Entry { upload, large, report: sealed.message }
+}

@@ -1,0 +1,280 @@
+//! The signer: a thread that owns the host key and the chain of reports.
+//!
+//! It is given leases, challenges and receipts, which are digests and numbers; a guest's bytes never reach it. It signs
+//! receipts only under leases that it verified itself, and it never signs two different reports that leave this machine
+//! under one sequence number: the chain moves on only when the caller says that the report is on disk.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use tallymill_protocol::{
+    CoordinatorId, Digest, HostId, Key, Keypair, Lease, LeaseDigest, Login, Message as _, Micros,
+    Network, Receipt, Report, Signed, VerifyError, merkle,
+};
+use tokio::sync::oneshot;
+
+use crate::files::{FileError, read_if_there, write_whole};
+
+/// Where the chain of this host's reports stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    /// Sequence of the next report.
+    pub next: u64,
+    /// Digest of the last report's payload; zeros before the first.
+    pub previous: Digest,
+}
+
+impl Chain {
+    /// Before the first report.
+    pub const START: Self = Self { next: 0, previous: Digest::ZERO };
+
+    /// After `report`.
+    #[must_use]
+    pub fn after(report: &Report) -> Self {
+        Self { next: report.sequence + 1, previous: report.digest() }
+    }
+
+    /// The one further on.
+    #[must_use]
+    pub const fn max(self, other: Self) -> Self {
+        if other.next > self.next { other } else { self }
+    }
+
+    fn to_line(self) -> String {
+        format!("{} {}\n", self.next, self.previous)
+    }
+
+    fn from_line(line: &str) -> Option<Self> {
+        let (next, previous) = line.trim_end().split_once(' ')?;
+        Some(Self { next: next.parse().ok()?, previous: previous.parse().ok()? })
+    }
+}
+
+/// Why the signer does not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The lease is not the pinned coordinator's.
+    #[error("the lease is not believed: {0}")]
+    Lease(#[from] VerifyError),
+    /// The lease is for somebody or somewhere else, or over.
+    #[error("the lease's {field} is not the one of this host: {rule}")]
+    Foreign {
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// A receipt under a lease that is not open here.
+    #[error("a receipt names lease {0}, which is not open here")]
+    NotOpen(LeaseDigest),
+    /// A receipt that its lease does not allow.
+    #[error("a receipt does not fit its lease: {0}")]
+    Receipt(&'static str),
+    /// The chain could not be kept.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The chain's file is damaged.
+    #[error("{} is damaged; leave it in place and join again to learn the chain from the coordinator", .0.display())]
+    Chain(PathBuf),
+    /// The thread is gone.
+    #[error("the signer has stopped")]
+    Gone,
+}
+
+/// Whom the signer signs for and believes.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    pub(crate) network: Network,
+    pub(crate) coordinator: CoordinatorId,
+    pub(crate) chain_file: PathBuf,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, SignerError>>;
+
+enum Ask {
+    Open(Signed<Lease>, Micros, Answer<Lease>),
+    Close(LeaseDigest),
+    Login(Login, Answer<Signed<Login>>),
+    Report(Vec<Receipt>, Answer<Sealed>),
+    Confirm(Report, Answer<()>),
+}
+
+/// A signed report and the receipts as they are under its root.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) report: Signed<Report>,
+    pub(crate) message: Report,
+    pub(crate) leases: Vec<Signed<Lease>>,
+    pub(crate) receipts: Vec<Vec<u8>>,
+}
+
+/// The handle of the signer's thread, which ends when the last handle is dropped.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    asks: mpsc::Sender<Ask>,
+    host: HostId,
+}
+
+/// Reads the chain's file; absent: the start.
+pub(crate) fn read_chain(path: &std::path::Path) -> Result<Chain, SignerError> {
+    let Some(bytes) = read_if_there(path)? else { return Ok(Chain::START) };
+    let chain = std::str::from_utf8(&bytes).ok().and_then(Chain::from_line);
+    chain.ok_or_else(|| SignerError::Chain(path.to_owned()))
+}
+
+/// Writes the chain's file.
+pub(crate) fn write_chain(path: &std::path::Path, chain: Chain) -> Result<(), FileError> {
+    write_whole(path, &[chain.to_line().as_bytes()])
+}
+
+impl Signer {
+    pub(crate) fn spawn(pair: Keypair, scope: Scope, chain: Chain) -> Result<Self, FileError> {
+        let (asks, inbox) = mpsc::channel();
+        let host = HostId::from(pair.public());
+        let path = scope.chain_file.clone();
+        let mut state = State { pair, scope, chain, open: HashMap::new() };
+        std::thread::Builder::new()
+            .name("signer".into())
+            .spawn(move || inbox.into_iter().for_each(|ask| state.handle(ask)))
+            .map_err(FileError::on("start the signer for", &path))?;
+        Ok(Self { asks, host })
+    }
+
+    /// The host whose key it owns.
+    #[must_use]
+    pub const fn host(&self) -> HostId {
+        self.host
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(Answer<T>) -> Ask) -> Result<T, SignerError> {
+        let (answer, reply) = oneshot::channel();
+        self.asks.send(make(answer)).map_err(|_| SignerError::Gone)?;
+        reply.await.map_err(|_| SignerError::Gone)?
+    }
+
+    pub(crate) async fn open(&self, t: Signed<Lease>, now: Micros) -> Result<Lease, SignerError> {
+        self.ask(|answer| Ask::Open(t, now, answer)).await
+    }
+
+    pub(crate) fn close(&self, lease: LeaseDigest) {
+        // A signer that is gone has no lease open.
+        let _ = self.asks.send(Ask::Close(lease));
+    }
+
+    pub(crate) async fn login(&self, login: Login) -> Result<Signed<Login>, SignerError> {
+        self.ask(|answer| Ask::Login(login, answer)).await
+    }
+
+    pub(crate) async fn report(&self, receipts: Vec<Receipt>) -> Result<Sealed, SignerError> {
+        self.ask(|answer| Ask::Report(receipts, answer)).await
+    }
+
+    pub(crate) async fn confirm(&self, report: Report) -> Result<(), SignerError> {
+        self.ask(|answer| Ask::Confirm(report, answer)).await
+    }
+}
+
+struct State {
+    pair: Keypair,
+    scope: Scope,
+    chain: Chain,
+    open: HashMap<LeaseDigest, (Lease, Signed<Lease>)>,
+}
+
+impl State {
+    fn handle(&mut self, ask: Ask) {
+        // A caller that went away needs no answer.
+        match ask {
+            Ask::Open(token, now, answer) => drop(answer.send(self.open(token, now))),
+            Ask::Close(lease) => drop(self.open.remove(&lease)),
+            Ask::Login(login, answer) => drop(answer.send(self.login(&login))),
+            Ask::Report(receipts, answer) => drop(answer.send(self.seal(&receipts))),
+            Ask::Confirm(report, answer) => drop(answer.send(self.confirm(&report))),
+        }
+    }
+
+    fn open(&mut self, token: Signed<Lease>, now: Micros) -> Result<Lease, SignerError> {
+        let lease = token.open(&Key::from(self.scope.coordinator))?;
+        let foreign = |field, rule| Err(SignerError::Foreign { field, rule });
+        if lease.network != self.scope.network {
+            return foreign("network", "the network joined");
+        }
+        if lease.coordinator != self.scope.coordinator {
+            return foreign("coordinator", "the one that signed it");
+        }
+        if Key::from(lease.host) != self.pair.public() {
+            return foreign("host", "this host's key");
+        }
+        if lease.expiry <= now {
+            return foreign("expiry", "in the future; check this machine's clock");
+        }
+        self.open.insert(Lease::digest_of(token.payload()), (lease.clone(), token));
+        Ok(lease)
+    }
+
+    fn login(&self, login: &Login) -> Result<Signed<Login>, SignerError> {
+        if login.audience != Key::from(self.scope.coordinator) {
+            return Err(SignerError::Foreign { field: "audience", rule: "the pinned coordinator" });
+        }
+        Ok(self.pair.sign(login))
+    }
+
+    fn seal(&self, receipts: &[Receipt]) -> Result<Sealed, SignerError> {
+        let mut tokens: Vec<(LeaseDigest, Signed<Lease>)> = Vec::new();
+        let mut epoch = None;
+        for receipt in receipts {
+            let (lease, token) =
+                self.open.get(&receipt.lease).ok_or(SignerError::NotOpen(receipt.lease))?;
+            fits(receipt, lease)?;
+            if *epoch.get_or_insert(lease.epoch) != lease.epoch {
+                return Err(SignerError::Receipt("another epoch than the rest of the report"));
+            }
+            if !tokens.iter().any(|(digest, _)| *digest == receipt.lease) {
+                tokens.push((receipt.lease, token.clone()));
+            }
+        }
+        let encoded: Vec<Vec<u8>> = receipts.iter().map(|receipt| receipt.to_bytes()).collect();
+        let leaves: Vec<Digest> = encoded.iter().map(|bytes| merkle::leaf(bytes)).collect();
+        let message =
+            self.next_report(receipts.len(), merkle::root(&leaves), epoch.unwrap_or(0))?;
+        let leases = tokens.into_iter().map(|(_, token)| token).collect();
+        Ok(Sealed { report: self.pair.sign(&message), message, leases, receipts: encoded })
+    }
+
+    fn next_report(&self, count: usize, root: Digest, epoch: u64) -> Result<Report, SignerError> {
+        let many = || SignerError::Receipt("more receipts than a report may hold");
+        let count = u32::try_from(count).map_err(|_| many())?;
+        Ok(Report {
+            format: 1,
+            network: self.scope.network.clone(),
+            host: HostId::from(self.pair.public()),
+            count,
+            root,
+            sequence: self.chain.next,
+            previous: self.chain.previous,
+            coordinator: self.scope.coordinator,
+            epoch,
+        })
+    }
+
+    fn confirm(&mut self, report: &Report) -> Result<(), SignerError> {
+        let chain = self.chain.max(Chain::after(report));
+        write_chain(&self.scope.chain_file, chain)?;
+        self.chain = chain;
+        Ok(())
+    }
+}
+
+fn fits(receipt: &Receipt, lease: &Lease) -> Result<(), SignerError> {
+    if !lease.covers(receipt.task) {
+        return Err(SignerError::Receipt("its task is not one of the lease's"));
+    }
+    if receipt.module != lease.module {
+        return Err(SignerError::Receipt("its module is not the lease's"));
+    }
+    if receipt.fuel > lease.limits.fuel {
+        return Err(SignerError::Receipt("its fuel is above the lease's limit"));
+    }
+    Ok(())
+}
