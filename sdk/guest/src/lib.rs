@@ -61,8 +61,8 @@ impl ExitStatus {
 /// A named input file that could not be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum InputFileError {
-    /// The name is empty or tries to leave the directory of inputs.
-    #[error("name input file {name:?}: expected a plain relative path without `..`")]
+    /// The name is not that of a file in the directory of inputs.
+    #[error("{name:?} cannot name an input file: expected a plain name without `/`")]
     Name {
         /// What was asked for.
         name: String,
@@ -127,7 +127,7 @@ where
 /// Inputs stand in the root directory of the sandbox under the names the manifest gives them.
 ///
 /// # Errors
-/// [`InputFileError`] when the name is not a plain relative path or the file cannot be read.
+/// [`InputFileError`] when the name is not a plain name or the file cannot be read.
 pub fn input_file(name: &str) -> Result<Vec<u8>, InputFileError> {
     read_below(Path::new("/"), name)
 }
@@ -166,7 +166,7 @@ fn failure(status: ExitStatus, step: &str, error: impl Display) -> Failure {
 }
 
 fn read_below(root: &Path, name: &str) -> Result<Vec<u8>, InputFileError> {
-    if name.is_empty() || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    if matches!(name, "" | "." | "..") || name.contains('/') {
         return Err(InputFileError::Name { name: name.to_owned() });
     }
     std::fs::read(root.join(name))
