@@ -8,12 +8,14 @@
 //! [`CommitError::Unavailable`] may or may not have happened; the caller reloads.
 
 mod error;
+mod memory;
 mod names;
 mod records;
 mod sqlite;
 mod traits;
 
 pub use error::{CommitError, CorruptRow, LoadError, OpenError, ReadError};
+pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use tallymill_engine::rows::{self, Batch, Identity, Snapshot};
 pub use traits::{

@@ -99,8 +99,10 @@ pub(super) use put;
 
 /// Parameters of one statement.
 macro_rules! cells {
+    () => {
+        crate::sqlite::bulk::Cells::default()
+    };
     ($($value:expr),* $(,)?) => {{
-        #[allow(unused_mut)]
         let mut cells = crate::sqlite::bulk::Cells::default();
         $(crate::sqlite::bulk::Put::put(&$value, &mut cells);)*
         cells
