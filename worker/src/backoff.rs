@@ -37,7 +37,9 @@ mod tests {
         assert_eq!(backoff.next(0), Duration::from_millis(500));
         assert_eq!(backoff.next(0), Duration::from_millis(1000));
         assert_eq!(backoff.next(u32::MAX), Duration::from_millis(1000));
-        (0..40).for_each(|_| drop(backoff.next(7)));
+        for _ in 0..40 {
+            backoff.next(7);
+        }
         assert_eq!(backoff.next(0), Duration::from_secs(60));
         assert_eq!(backoff.next(u32::MAX), Duration::from_secs(30));
         backoff.reset();

@@ -1,0 +1,130 @@
+//! A machine that has joined the fake coordinator, and what runs its tasks.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{Digest, Outcome};
+use tallymill_sandbox::{TaskResult, TaskSpec, Void};
+use tallymill_worker::{
+    Control, Execute, Finished, Handle, Options, Prepared, Status, Worker, join,
+};
+
+use crate::fake::Fake;
+
+/// Echoes its input; can block until it is steered.
+#[derive(Default)]
+pub struct Echo {
+    pub block: AtomicBool,
+    pub large: AtomicBool,
+}
+
+impl Execute for Echo {
+    fn prepare(&self, module: Digest, bytes: &[u8]) -> Result<Prepared, Void> {
+        Ok(Prepared { module, metered: Digest::of(&[bytes, b"metered"].concat()) })
+    }
+
+    fn run(&self, _: Prepared, tasks: &[TaskSpec], control: &Control, finished: Finished<'_>) {
+        for (at, task) in tasks.iter().enumerate() {
+            let mut outcome = Outcome::Exited(0);
+            while self.block.load(SeqCst) {
+                let wish = format!("{control:?}");
+                if wish.contains("withdraw: true") {
+                    finished(at, Err(Void::new(VoidCause::Withdrawn, "withdrawn")));
+                    break;
+                }
+                if wish.contains("stop_all: true") {
+                    outcome = Outcome::Stopped;
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            if format!("{control:?}").contains("withdraw: true") {
+                continue;
+            }
+            let output =
+                if self.large.load(SeqCst) { vec![7; 70_000] } else { task.input.to_vec() };
+            finished(at, Ok(result(task, output, outcome)));
+        }
+    }
+
+    fn engine(&self) -> &'static str {
+        "echo 1"
+    }
+}
+
+fn result(task: &TaskSpec, output: Vec<u8>, outcome: Outcome) -> TaskResult {
+    TaskResult {
+        outcome,
+        bytes_out: output.len() as u64,
+        output,
+        log: Vec::new(),
+        fuel: 10,
+        peak_memory: 65_536,
+        memory_fuel: 10,
+        bytes_in: task.input.len() as u64,
+        cpu_time_us: 1,
+    }
+}
+
+pub struct World {
+    pub fake: Fake,
+    pub url: String,
+    pub visible: String,
+    pub options: Options,
+    pub execute: Arc<Echo>,
+    handle: Option<Handle>,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn joined() -> Self {
+        let (fake, url) = Fake::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let joined = join(&url, dir.path()).await.unwrap();
+        let mut options = Options::new(&url, dir.path());
+        options.slots = 2;
+        options.wait = Duration::from_millis(200);
+        options.heartbeat = Duration::from_millis(100);
+        let execute = Arc::new(Echo::default());
+        Self { fake, url, visible: joined.visible, options, execute, handle: None, dir }
+    }
+
+    pub fn state(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub async fn start(&mut self) {
+        let execute = self.execute.clone();
+        self.handle = Some(Worker::start(self.options.clone(), execute).await.unwrap());
+    }
+
+    pub fn handle(&self) -> &Handle {
+        self.handle.as_ref().unwrap()
+    }
+
+    pub async fn until(&mut self, pleases: impl FnMut(&Status) -> bool) -> Status {
+        let handle = self.handle.as_mut().unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(30), handle.until(pleases)).await;
+        waited.unwrap_or_else(|_| panic!("never: {:?}", self.handle.as_ref().unwrap().status()))
+    }
+
+    pub async fn finish(&mut self) {
+        self.handle().finish().await.unwrap();
+        self.until(|status| status.mode == tallymill_worker::Mode::Finished).await;
+    }
+
+    /// Ends the worker without a word to the coordinator, which is down.
+    pub async fn kill(&mut self) {
+        self.handle.take().unwrap().shutdown().await;
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A test that failed must not leave a run that blocks for ever.
+        self.execute.block.store(false, SeqCst);
+    }
+}
