@@ -95,7 +95,7 @@ impl Host for Cell {
 }
 
 /// Called by the module once per slice.
-fn hook(caller: Caller<'_, Cell>, fuel: i64) -> wasmtime::Result<()> {
+fn hook(caller: &Caller<'_, Cell>, fuel: i64) -> wasmtime::Result<()> {
     let fuel = u64::try_from(fuel).unwrap_or(0);
     if caller.data().watch.may_continue(fuel) { Ok(()) } else { Err(HostEnd::Stopped.into()) }
 }
@@ -215,7 +215,8 @@ impl<'m> Run<'m> {
         self.set(&exports.limit, Val::I64(self.limits.fuel.min(abi::MAX_LIMIT).cast_signed()))?;
         self.set(&exports.pages, Val::I32(pages.cast_signed()))?;
         self.set(&exports.entries, Val::I32(entries.cast_signed()))?;
-        let hook = Func::wrap(&mut self.store, hook);
+        let hook =
+            Func::wrap(&mut self.store, |caller: Caller<'_, Cell>, fuel: i64| hook(&caller, fuel));
         let table = instance
             .get_module_export(&mut self.store, &exports.hooks)
             .and_then(wasmtime::Extern::into_table);

@@ -103,7 +103,7 @@ fn pointers_out_of_memory_are_faults() {
         ),
         (
             "fd_write",
-            format!("(call $fd_write (i32.const 1) (i32.const -4) (i32.const 1) (i32.const 8))"),
+            "(call $fd_write (i32.const 1) (i32.const -4) (i32.const 1) (i32.const 8))".into(),
         ),
         ("fd_fdstat_get", format!("(call $fd_fdstat_get (i32.const 0) {far})")),
         ("fd_filestat_get", format!("(call $fd_filestat_get (i32.const 0) {far})")),
