@@ -5,7 +5,8 @@
 
 use tallymill_ledger::{AccountKey, Amount, Transfer};
 use tallymill_protocol::{
-    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Outcome, SignedBytes, TaskIndex,
+    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Outcome,
+    SignedBytes, TaskIndex,
 };
 
 /// Tasks in one page of slot states.
@@ -150,8 +151,12 @@ pub struct JobRow {
     pub failed_tasks: u32,
     /// Decided and provisional.
     pub provisional_tasks: u32,
+    /// Length of its longest input, bytes: what a result may be paid for at most.
+    pub largest_input: u64,
     /// Credit held for it at submission.
     pub escrow: Amount,
+    /// The part of `escrow` that was granted credit; the rest was earned.
+    pub held_granted: Amount,
     /// Credit paid out of the escrow.
     pub spent: Amount,
     /// Fuel of decided tasks.
@@ -414,7 +419,7 @@ pub struct OnceRow {
     pub name: String,
     /// Digest of the request's body.
     pub request: Digest,
-    /// What the answer was about (a job's id, a transfer's number as 8 big-endian bytes).
+    /// What the answer was about (a job's id with its number and escrow, a transfer's number; numbers as 8 big-endian bytes).
     pub subject: Vec<u8>,
     /// When.
     pub at: Micros,
@@ -480,6 +485,14 @@ pub struct Batch {
     pub blobs: Vec<BlobRow>,
 }
 
+impl Batch {
+    /// Whether there is nothing to commit. The number and the time alone are nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self { sequence: self.sequence, now: self.now, ..Self::default() }
+    }
+}
+
 /// What a start reads: live jobs with their pages, leases and undecided replicas; accounts, hosts and balances.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -505,6 +518,8 @@ pub struct Snapshot {
     pub replicas: Vec<ReplicaRow>,
     /// Void runs of live jobs.
     pub voids: Vec<VoidRow>,
+    /// Hosts that live jobs paid before, each pair once: the distinct (job, host) of their `earn` transfers.
+    pub paid: Vec<(JobId, HostId)>,
     /// Balances of all accounts but those of finished jobs that stand at zero.
     pub balances: Vec<BalanceRow>,
     /// Suspensions.

@@ -1,0 +1,382 @@
+//! The hot state: live jobs with their slots, leases in force, hosts, accounts and balances.
+//!
+//! Maps are ordered, so equal commands give equal decisions. A job costs two bits a task; only tasks with an open attempt,
+//! a result that waits or a failed attempt have a [`Slot`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tallymill_ledger::{Amount, Balances, Held, JobAccounts, Payee, Reservation};
+use tallymill_protocol::{
+    AccountId, AttemptId, Digest, HostId, JobId, Manifest, Micros, Nonce, Outcome, Policy,
+    TaskIndex, digest_in_context,
+};
+
+use crate::api::{Ask, Config, Reply, Token};
+use crate::out::Out;
+use crate::rows::{
+    AccountRow, Counters, HostRow, Identity, JobRow, JobState, LeaseRow, OnceRow, SuspensionKind,
+    SuspensionRow,
+};
+
+/// Names of the rows under one idempotency key.
+pub type OnceKey = (AccountId, &'static str, String);
+
+/// Everything the engine decides on.
+#[derive(Debug)]
+pub struct Core {
+    pub identity: Identity,
+    pub config: Config,
+    pub epoch: u64,
+    /// Never moves back.
+    pub now: Micros,
+    pub sequence: u64,
+    pub counters: Counters,
+    /// Draws made from `config.random`.
+    pub draws: u64,
+    pub accounts: BTreeMap<AccountId, AccountRow>,
+    pub hosts: BTreeMap<HostId, Host>,
+    pub jobs: BTreeMap<JobId, Job>,
+    pub payers: BTreeMap<AccountId, Payer>,
+    pub leases: BTreeMap<AttemptId, Live>,
+    pub expiries: BTreeSet<(Micros, AttemptId)>,
+    pub deadlines: BTreeSet<(Micros, JobId)>,
+    pub suspensions: BTreeMap<(SuspensionKind, [u8; 32]), SuspensionRow>,
+    pub once: BTreeMap<OnceKey, OnceRow>,
+    pub once_pruned: Micros,
+    pub recent: Recent,
+    pub waiting: BTreeMap<HostId, Waiter>,
+    pub waits: BTreeSet<(Micros, HostId)>,
+    /// Whether something happened that may give a waiting host work.
+    pub stirred: bool,
+    /// When a task that waits for a better host may go to any.
+    pub relax_at: Option<Micros>,
+    /// Hosts heard of lately, and when they were counted.
+    pub active: (usize, Micros),
+    pub balances: Balances,
+    pub out: Out,
+}
+
+/// A host, with what is not worth storing.
+#[derive(Debug)]
+pub struct Host {
+    pub row: HostRow,
+    pub near: Option<[u8; 8]>,
+    pub leases: BTreeSet<AttemptId>,
+    /// When its row was last written.
+    pub written: Micros,
+}
+
+/// Who pays, and how much of the network is at work for them: what fair share compares.
+#[derive(Debug, Default)]
+pub struct Payer {
+    /// Running jobs: 9 − priority, number, id.
+    pub queue: BTreeSet<(u8, u64, JobId)>,
+    /// Jobs running or stopping.
+    pub live: usize,
+    /// Fuel that leases in force are expected to use.
+    pub in_flight: u64,
+    /// Fuel used lately; halves every ten minutes.
+    pub recent: u64,
+    /// When it last halved.
+    pub halved: Micros,
+}
+
+/// A job running or stopping.
+#[derive(Debug)]
+pub struct Job {
+    pub row: JobRow,
+    pub manifest: Box<Manifest>,
+    pub accounts: JobAccounts,
+    /// The most one result can cost.
+    pub each: Amount,
+    /// Two bits a task.
+    pub states: Vec<u8>,
+    pub dirty_pages: BTreeSet<u32>,
+    /// Tasks from here on never had a lease, unless they have a slot.
+    pub cursor: u32,
+    /// Tasks below the cursor that need another host.
+    pub again: BTreeSet<u32>,
+    pub slots: BTreeMap<u32, Slot>,
+    pub reserved: Amount,
+    /// Leases in force.
+    pub leases: usize,
+    /// What a stopping job becomes.
+    pub end: JobState,
+    /// Running average of a task's time, µs × 1,024; 0 before the first result.
+    pub time: u64,
+    /// Running average of a task's fuel.
+    pub fuel: u64,
+    /// Tasks per slot of the longest lease so far.
+    pub per_slot: u32,
+    /// Hosts with a result, which have compiled the module.
+    pub compiled: BTreeSet<HostId>,
+    /// What this batch pays: task, amount and leaf of each result.
+    pub earned: BTreeMap<Payee, Vec<(u32, Amount, Digest)>>,
+}
+
+/// A task with something open.
+#[derive(Debug, Default)]
+pub struct Slot {
+    pub holders: Vec<Holder>,
+    pub results: Vec<Vote>,
+    /// Hosts whose run was void, with their owners.
+    pub voids: Vec<(HostId, AccountId)>,
+    pub lapses: u8,
+    /// Since when it waits for another host.
+    pub since: Micros,
+}
+
+/// A host that runs a task.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder {
+    pub attempt: AttemptId,
+    pub host: HostId,
+    pub owner: AccountId,
+    pub near: Option<[u8; 8]>,
+}
+
+/// A result that waits for others: what a vote compares, and what it costs.
+#[derive(Debug, Clone, Copy)]
+pub struct Vote {
+    pub host: HostId,
+    pub owner: AccountId,
+    pub near: Option<[u8; 8]>,
+    pub outcome: Outcome,
+    pub output: Digest,
+    pub output_bytes: u64,
+    pub fuel: u64,
+    pub amount: Amount,
+    pub leaf: Digest,
+}
+
+impl Vote {
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        (self.outcome, self.output, self.fuel) == (other.outcome, other.output, other.fuel)
+    }
+}
+
+/// A lease in force.
+#[derive(Debug)]
+pub struct Live {
+    pub row: LeaseRow,
+    /// Tasks that are neither reported nor decided.
+    pub open: u32,
+    /// Whether its host is told to stop.
+    pub stop: bool,
+    /// Fuel each task is expected to use.
+    pub weight: u64,
+    /// How long it is renewed for, µs.
+    pub term: u64,
+}
+
+/// A host that waits for something to say.
+#[derive(Debug)]
+pub struct Waiter {
+    pub token: Token,
+    pub ask: Box<Ask>,
+    pub until: Micros,
+}
+
+/// Verdicts of the latest reports, so that a replay is answered as before.
+#[derive(Debug, Default)]
+pub struct Recent {
+    by_root: BTreeMap<Digest, (HostId, Vec<u8>)>,
+    order: VecDeque<Digest>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Most verdicts remembered, bytes with 64 more for each report.
+    const MAX_BYTES: usize = 16 << 20;
+
+    pub fn get(&self, root: &Digest) -> Option<&(HostId, Vec<u8>)> {
+        self.by_root.get(root)
+    }
+
+    pub fn insert(&mut self, root: Digest, host: HostId, verdicts: Vec<u8>) {
+        self.bytes += verdicts.len() + 64;
+        if self.by_root.insert(root, (host, verdicts)).is_none() {
+            self.order.push_back(root);
+        }
+        while self.bytes > Self::MAX_BYTES {
+            let Some(oldest) = self.order.pop_front() else { return };
+            let gone = self.by_root.remove(&oldest).map_or(0, |(_, verdicts)| verdicts.len() + 64);
+            self.bytes = self.bytes.saturating_sub(gone);
+        }
+    }
+}
+
+impl Job {
+    /// 0 pending, 1 provisional, 2 final, 3 failed.
+    pub fn state_of(&self, task: u32) -> u8 {
+        let byte = self.states.get((task / 4) as usize).copied().unwrap_or(0);
+        byte >> (task % 4 * 2) & 3
+    }
+
+    pub fn set_state(&mut self, task: u32, state: u8) {
+        if let Some(byte) = self.states.get_mut((task / 4) as usize) {
+            *byte = *byte & !(3 << (task % 4 * 2)) | (state & 3) << (task % 4 * 2);
+            self.dirty_pages.insert(task / crate::rows::PAGE_TASKS);
+        }
+    }
+
+    pub const fn decided(&self) -> u32 {
+        self.row.final_tasks + self.row.failed_tasks + self.row.provisional_tasks
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.row.state == JobState::Running
+    }
+
+    /// Results that must agree.
+    pub const fn copies(&self) -> usize {
+        self.manifest.policy.replicas() as usize
+    }
+
+    pub const fn is_trusted(&self) -> bool {
+        matches!(self.manifest.policy, Policy::Trusted)
+    }
+
+    pub const fn budget(&self) -> Reservation {
+        Reservation { budget: self.row.escrow, spent: self.row.spent, reserved: self.reserved }
+    }
+
+    pub const fn held(&self) -> Held {
+        Held {
+            granted: self.row.held_granted,
+            earned: Amount::new(
+                self.row.escrow.micros().saturating_sub(self.row.held_granted.micros()),
+            ),
+        }
+    }
+
+    /// Hosts that `task` needs beyond those that run it now.
+    pub fn wanted(&self, task: u32) -> usize {
+        let Some(slot) = self.slots.get(&task) else { return self.copies() };
+        (self.copies() - slot.best()).saturating_sub(slot.holders.len())
+    }
+
+    /// Puts `task` among those that need another host, or takes it away.
+    pub fn refresh(&mut self, task: u32, now: Micros) {
+        let open = self.is_running() && self.state_of(task) == 0;
+        if !open || self.wanted(task) == 0 {
+            self.again.remove(&task);
+        } else if self.again.insert(task)
+            && let Some(slot) = self.slots.get_mut(&task)
+        {
+            slot.since = now;
+        }
+    }
+
+    /// Learns from a result how long a task takes and how much fuel it uses.
+    pub fn learn(&mut self, cpu_time: u64, fuel: u64) {
+        // A host's clock is only its word: no machine does more than about 20,000 units of fuel a microsecond.
+        let sample = cpu_time.max(fuel / 20_000).clamp(1, 30 * Micros::DAY) << 10;
+        let mix = |old: u64, new: u64| if old == 0 { new } else { old - old / 8 + new / 8 };
+        self.time = mix(self.time, sample).max(1);
+        self.fuel = mix(self.fuel, fuel.max(1)).max(1);
+    }
+}
+
+impl Slot {
+    /// Results in the largest group that agrees.
+    pub fn best(&self) -> usize {
+        let group = |one: &Vote| self.results.iter().filter(|other| one.agrees_with(other)).count();
+        self.results.iter().map(group).max().unwrap_or(0)
+    }
+
+    pub fn has_owner(&self, owner: AccountId) -> bool {
+        self.holders.iter().any(|holder| holder.owner == owner) || self.voted(owner)
+    }
+
+    pub fn voted(&self, owner: AccountId) -> bool {
+        self.results.iter().any(|result| result.owner == owner)
+    }
+
+    pub fn is_near(&self, near: Option<[u8; 8]>) -> bool {
+        let same = |other: Option<[u8; 8]>| near.is_some() && other == near;
+        self.holders.iter().any(|holder| same(holder.near))
+            || self.results.iter().any(|result| same(result.near))
+    }
+}
+
+impl Payer {
+    const HALF_LIFE: u64 = 600 * Micros::SECOND;
+
+    /// Fuel in flight and used lately.
+    pub fn share(&mut self, now: Micros) -> u64 {
+        let halvings = now.since(self.halved) / Self::HALF_LIFE;
+        if halvings > 0 {
+            self.recent =
+                self.recent.checked_shr(u32::try_from(halvings).unwrap_or(64)).unwrap_or(0);
+            self.halved = self.halved.plus(halvings * Self::HALF_LIFE);
+        }
+        self.in_flight.saturating_add(self.recent)
+    }
+}
+
+impl Core {
+    fn draw(&mut self, kind: &str) -> [u8; 16] {
+        self.draws += 1;
+        let counter = self.draws.to_be_bytes();
+        let digest = digest_in_context(kind, &[&self.config.random, &counter]);
+        let mut drawn = [0; 16];
+        drawn.copy_from_slice(&digest.0[..16]);
+        drawn
+    }
+
+    pub fn draw_nonce(&mut self) -> Nonce {
+        Nonce(self.draw("engine-nonce"))
+    }
+
+    /// A uuid of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, then drawn bits.
+    pub fn draw_attempt(&mut self) -> AttemptId {
+        let mut id = self.draw("engine-attempt");
+        id[..6].copy_from_slice(&(self.now.0 / 1_000).to_be_bytes()[2..]);
+        id[6] = id[6] & 0x0f | 0x70;
+        id[8] = id[8] & 0x3f | 0x80;
+        AttemptId(id)
+    }
+
+    pub fn reply(&mut self, token: Token, reply: Reply) {
+        self.out.replies.push((token, reply));
+    }
+
+    pub fn suspension(&self, kind: SuspensionKind, subject: &[u8; 32]) -> Option<&str> {
+        self.suspensions.get(&(kind, *subject)).map(|row| row.reason.as_str())
+    }
+
+    /// Hosts heard of within two heartbeats; counted anew at most once a second.
+    pub fn active_hosts(&mut self) -> usize {
+        if self.now.since(self.active.1) >= Micros::SECOND || self.active.0 == 0 {
+            let count = self.hosts.values().filter(|host| self.is_active(host)).count();
+            self.active = (count, self.now);
+        }
+        self.active.0
+    }
+
+    pub fn is_active(&self, host: &Host) -> bool {
+        self.now.since(host.row.seen) <= 2 * self.config.heartbeat && host.row.revoked_at.is_none()
+    }
+}
+
+/// The sum, at most the largest amount.
+pub fn add(left: Amount, right: Amount) -> Amount {
+    left.plus(right).unwrap_or(Amount::MAX)
+}
+
+/// The difference, at least nothing.
+pub fn less(left: Amount, right: Amount) -> Amount {
+    left.minus(right).unwrap_or_default().max(Amount::ZERO)
+}
+
+/// `each` for `count` tasks, at most the largest amount.
+pub fn times(each: Amount, count: u32) -> Amount {
+    Amount::new(each.micros().saturating_mul(i64::from(count)))
+}
+
+/// The tasks of a lease.
+pub fn tasks_of(row: &LeaseRow) -> std::ops::Range<u32> {
+    let TaskIndex(first) = row.first;
+    first..first.saturating_add(row.count)
+}

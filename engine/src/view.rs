@@ -1,0 +1,80 @@
+//! Cheap views of the hot state, for people who ask how far something is and why it waits.
+
+use std::collections::BTreeSet;
+
+use tallymill_ledger::reserve;
+use tallymill_protocol::{AccountId, JobId};
+
+use crate::api::{JobView, NetworkView, Totals};
+use crate::choose::job_suspended;
+use crate::rows::JobState;
+use crate::state::{Core, Job};
+
+/// How far a job is.
+pub const fn totals(job: &Job) -> Totals {
+    let row = &job.row;
+    Totals {
+        tasks: row.tasks,
+        finished: row.final_tasks,
+        failed: row.failed_tasks,
+        provisional: row.provisional_tasks,
+        escrow: row.escrow,
+        spent: row.spent,
+        fuel: row.fuel,
+    }
+}
+
+/// A live job. Counts what is open, never all tasks.
+pub fn job(core: &Core, id: JobId) -> Option<JobView> {
+    let job = core.jobs.get(&id)?;
+    let leased = job.slots.values().filter(|slot| !slot.holders.is_empty()).count();
+    let undecided = job.slots.values().filter(|slot| !slot.results.is_empty()).count();
+    let untouched = job.row.tasks - job.cursor;
+    let waiting = job.again.len();
+    let why = why(core, job);
+    let (state, totals, reserved) = (job.row.state, totals(job), job.reserved);
+    Some(JobView { state, totals, reserved, leased, untouched, waiting, undecided, why })
+}
+
+/// Why tasks wait.
+fn why(core: &Core, job: &Job) -> Vec<String> {
+    if job.row.state == JobState::Stopping {
+        return vec![format!("it is stopping: {} leases are still in force", job.leases)];
+    }
+    if job.cursor == job.row.tasks && job.again.is_empty() {
+        return Vec::new();
+    }
+    let owners = owners(core);
+    let fit = |owner: &&AccountId| {
+        let own = **owner == job.row.payer || **owner == job.row.submitter;
+        own == job.is_trusted()
+    };
+    let (fitting, copies) = (owners.iter().filter(fit).count(), job.copies());
+    let budget = reserve(&job.budget(), job.each).err().map(|error| error.to_string());
+    let few = (fitting < copies).then(|| match job.is_trusted() {
+        true => "needs a host of its payer: none is online".to_owned(),
+        false => format!("needs {copies} owners that are not its payer, {fitting} online"),
+    });
+    let busy = "waits for hosts with free slots".to_owned();
+    let reasons: Vec<String> =
+        [job_suspended(core, job), budget, few].into_iter().flatten().collect();
+    if reasons.is_empty() { vec![busy] } else { reasons }
+}
+
+fn owners(core: &Core) -> BTreeSet<AccountId> {
+    let active = core.hosts.values().filter(|host| core.is_active(host));
+    active.map(|host| host.row.owner).collect()
+}
+
+/// How the network stands.
+pub fn network(core: &Core) -> NetworkView {
+    NetworkView {
+        accounts: core.accounts.len(),
+        hosts: core.hosts.values().filter(|host| host.row.revoked_at.is_none()).count(),
+        active: core.hosts.values().filter(|host| core.is_active(host)).count(),
+        owners: owners(core).len(),
+        waiting: core.waiting.len(),
+        jobs: core.jobs.len(),
+        leases: core.leases.len(),
+    }
+}
