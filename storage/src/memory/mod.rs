@@ -22,11 +22,9 @@ impl MemoryStore {
     /// An empty store in its first epoch.
     #[must_use]
     pub fn new(identity: &Identity) -> Self {
-        let tables = Tables::new(identity.clone());
-        let mut store =
-            Self { tables: Arc::new(Mutex::new(tables)), owner: identity.coordinator, epoch: 0 };
-        store.epoch = store.lock().take(store.owner);
-        store
+        let (mut tables, owner) = (Tables::new(identity.clone()), identity.coordinator);
+        let epoch = tables.take(owner);
+        Self { tables: Arc::new(Mutex::new(tables)), owner, epoch }
     }
 
     /// Another handle on the same rows, in a new epoch: what a restart is for a database. This handle cannot commit any more.

@@ -281,7 +281,7 @@ fn audit_balances(tables: &Tables) -> Vec<Offence> {
         *expected.entry(row.transfer.credit.id()).or_default() += amount;
         *expected.entry(row.transfer.debit.id()).or_default() -= amount;
     }
-    let found = |id| tables.balances.get(id).map_or(0, |row| row.amount.micros());
+    let found = |id: &LedgerAccountId| tables.balances.get(id).map_or(0, |row| row.amount.micros());
     let wrong = expected.iter().filter(|(id, expected)| found(id) != **expected);
     let offence = |(id, expected): (&LedgerAccountId, &i64)| Offence {
         rule: Rule::BalanceIsTransfers,
