@@ -271,9 +271,9 @@ impl Agent {
             inline += done.inline();
             let fits = now.is_empty() || (inline <= 2 * MOST_INLINE && now.len() < MOST_RECEIPTS);
             if fits && epoch_of(&done, &self.held) == first {
-                now.push(done)
+                now.push(done);
             } else {
-                later.push(done)
+                later.push(done);
             }
         }
         let receipts = now.iter().map(|done| done.receipt.clone()).collect();

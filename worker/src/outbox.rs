@@ -100,8 +100,8 @@ impl Outbox {
 
     fn drop_blobs(&self, gone: &Entry) -> Result<(), OutboxError> {
         let named = |blob| self.entries.values().any(|entry| entry.large.contains(blob));
-        let unnamed = gone.large.iter().filter(|blob| !named(blob));
-        Ok(unnamed.map(|blob| remove(&self.blob(blob))).collect::<Result<(), _>>()?)
+        let mut unnamed = gone.large.iter().filter(|blob| !named(blob));
+        Ok(unnamed.try_for_each(|blob| remove(&self.blob(blob)))?)
     }
 
     /// The entries, oldest first.

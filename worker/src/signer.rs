@@ -278,3 +278,78 @@ fn fits(receipt: &Receipt, lease: &Lease) -> Result<(), SignerError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(sequence: u64) -> Report {
+        Report {
+            format: 1,
+            network: Network::new("n").unwrap(),
+            host: HostId([1; 32]),
+            count: 1,
+            root: Digest::ZERO,
+            sequence,
+            previous: Digest::ZERO,
+            coordinator: CoordinatorId([2; 32]),
+            epoch: 1,
+        }
+    }
+
+    fn signer(dir: &std::path::Path, chain: Chain) -> Signer {
+        let scope = Scope {
+            network: Network::new("n").unwrap(),
+            coordinator: CoordinatorId([2; 32]),
+            chain_file: dir.join("chain"),
+        };
+        Signer::spawn(Keypair::from_secret(&[7; 32]), scope, chain).unwrap()
+    }
+
+    #[tokio::test]
+    async fn chain_moves_only_when_confirmed_and_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = signer(dir.path(), Chain::START);
+        let first = signer.report(Vec::new()).await.unwrap().message;
+        let again = signer.report(Vec::new()).await.unwrap().message;
+        assert_eq!((first.sequence, again.sequence), (0, 0));
+        signer.confirm(first.clone()).await.unwrap();
+        let second = signer.report(Vec::new()).await.unwrap().message;
+        assert_eq!((second.sequence, second.previous), (1, first.digest()));
+        assert_eq!(read_chain(&dir.path().join("chain")).unwrap(), Chain::after(&first));
+    }
+
+    #[tokio::test]
+    async fn older_confirmation_never_moves_the_chain_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = signer(dir.path(), Chain::after(&report(5)));
+        signer.confirm(report(3)).await.unwrap();
+        assert_eq!(signer.report(Vec::new()).await.unwrap().message.sequence, 6);
+    }
+
+    #[tokio::test]
+    async fn login_for_another_audience_is_not_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = signer(dir.path(), Chain::START);
+        let login = Login {
+            format: 1,
+            audience: Key([9; 32]),
+            origin: tallymill_protocol::cbor::Text("http://x:1".into()),
+            purpose: tallymill_protocol::cbor::Text("worker".into()),
+            nonce: tallymill_protocol::Nonce([0; 16]),
+            expiry: Micros(9),
+            signer: Key([1; 32]),
+        };
+        let error = signer.login(login).await.unwrap_err();
+        assert!(matches!(error, SignerError::Foreign { field: "audience", .. }));
+    }
+
+    #[test]
+    fn damaged_chain_is_an_error_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chain");
+        std::fs::write(&path, "5 nonsense").unwrap();
+        assert!(matches!(read_chain(&path), Err(SignerError::Chain(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"5 nonsense");
+    }
+}

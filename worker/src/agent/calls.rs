@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Most leases held at once.
 const MOST_HELD: usize = 64;
 
+/// A large output and where it lies.
+type Large = (Digest, std::path::PathBuf);
+
 /// A call on its way.
 pub(super) struct Call {
     number: u64,
@@ -83,7 +86,7 @@ impl Agent {
         self.calls.push(Call { number, polls, roots, voids, abort, began });
     }
 
-    fn unsent_reports(&self) -> (Vec<(Digest, ReportUpload)>, Vec<(Digest, std::path::PathBuf)>) {
+    fn unsent_reports(&self) -> (Vec<(Digest, ReportUpload)>, Vec<Large>) {
         let (mut reports, mut uploads, mut size) = (Vec::new(), Vec::new(), 0);
         for entry in self.outbox.entries() {
             if self.in_flight.contains(&entry.report.root) {
@@ -234,7 +237,7 @@ impl Agent {
 
 async fn deliver(
     session: &Session,
-    uploads: Vec<(Digest, std::path::PathBuf)>,
+    uploads: Vec<Large>,
     request: WorkRequest,
 ) -> Result<WorkReply, ApiError> {
     for (digest, path) in uploads {

@@ -1,5 +1,12 @@
 //! The worker against a coordinator that lives in the test.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a helper that fails fails its test, and its numbers are small"
+)]
+
 mod fake;
 mod world;
 
