@@ -83,9 +83,9 @@ pub enum AlignError {
 ///
 /// # Errors
 /// [`AlignError`] when the window or the file is not what the job expects.
-pub fn align_with_file(window: Window) -> Result<Hit, AlignError> {
+pub fn align_with_file(window: &Window) -> Result<Hit, AlignError> {
     let file = tallymill_guest::input_file(REFERENCE).map_err(AlignError::File)?;
-    align(&window, &parse_reference(&file)?)
+    align(window, &parse_reference(&file)?)
 }
 
 /// The single sequence of a FASTA file.

@@ -54,7 +54,7 @@ fn references_that_are_not_one_fasta_sequence_are_refused() {
         assert!(matches!(parse_reference(bad.as_bytes()), Err(AlignError::Reference { .. })));
     }
     assert!(matches!(parse_reference(b"ACGT\n"), Err(AlignError::Fasta(_))));
-    let missing = align_with_file(window("ACGT")).unwrap_err().to_string();
+    let missing = align_with_file(&window("ACGT")).unwrap_err().to_string();
     assert!(missing.contains(REFERENCE), "{missing}");
 }
 
