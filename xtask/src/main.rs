@@ -2,8 +2,16 @@
 //!
 //! Each command has a module of its own; this file only picks one.
 
+mod bench;
+mod cpu;
+mod crash;
+mod demo;
 mod guests;
+mod load;
+mod network;
+mod recount;
 mod repo;
+mod say;
 mod setup;
 mod test;
 mod tidy;
@@ -30,6 +38,13 @@ enum Command {
     Tidy,
     /// Set up, check and test everything; the last line says how many tests ran.
     Test,
+    /// Run a small network on real jobs and check everything it claims.
+    Demo,
+    /// Measure this machine; one JSON line.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
+    Crash(crash::Options),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +53,9 @@ fn main() -> ExitCode {
         Command::Guests(options) => guests::run(&options),
         Command::Tidy => tidy::run(),
         Command::Test => test::run(),
+        Command::Demo => demo::run(),
+        Command::Bench(bench) => bench::run(&bench),
+        Command::Crash(options) => crash::run(&options),
     };
     // Without the backtrace that returning the error would print: these errors are for people.
     result.map_or_else(repo::failed, |()| ExitCode::SUCCESS)

@@ -1,0 +1,2 @@
+-- Every job with its signed manifest: tariff and policy are read from it.
+SELECT id, envelope FROM job

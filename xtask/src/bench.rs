@@ -1,0 +1,89 @@
+//! `cargo xtask bench`: figures of this machine, one JSON line each.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::network::Network;
+use crate::say::{note, say};
+use crate::{cpu, load, network};
+
+/// Credit that the load's account gets; its jobs hold 10 credits each.
+const CREDITS: u64 = 100;
+/// Tasks that run before the clock starts: the worker has joined and the module is compiled.
+const WARM_UP: u32 = 100;
+
+/// Which figures.
+#[derive(clap::Subcommand)]
+pub(crate) enum Bench {
+    /// Trivial tasks per second through one coordinator and one worker with 2 slots.
+    Throughput {
+        /// Number of tasks.
+        #[arg(long, default_value_t = 100_000)]
+        tasks: u32,
+    },
+}
+
+/// Runs a benchmark and prints its line.
+pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match bench {
+        Bench::Throughput { tasks } => say(runtime.block_on(throughput(*tasks))?),
+    }
+    Ok(())
+}
+
+async fn throughput(tasks: u32) -> anyhow::Result<Value> {
+    let program = network::build(true)?;
+    let folder = network::folder("bench")?;
+    let mut network = Network::start(&program, folder.path())?;
+    network.join("worker", 2)?;
+    let client = network.customer("customer", CREDITS).await?;
+    let counter = AtomicU64::new(0);
+    load::run(&client, WARM_UP, &counter).await?;
+
+    note(format!("running {tasks} tasks"));
+    // Client, coordinator, worker and what they start all descend from this process.
+    let own = [std::process::id()];
+    let (cpu, clock) = (cpu::micros(&own)?, Instant::now());
+    load::run(&client, tasks, &counter).await?;
+    let (seconds, cpu) = (clock.elapsed().as_secs_f64(), cpu::micros(&own)?.saturating_sub(cpu));
+    network.check()?;
+    let about = network.about()?;
+    Ok(json!({
+        "bench": "throughput",
+        "tasks": tasks,
+        "tasks_per_s": rounded(f64::from(tasks) / seconds),
+        "cpu_us_per_task": rounded(f64::from(u32::try_from(cpu)?) / f64::from(tasks)),
+        "rss_mib": cpu::peak_mib(network.coordinator_id())?,
+        "durable": durable(&about),
+        "database": about.pointer("/storage/database").cloned().unwrap_or_default(),
+    }))
+}
+
+/// Whether the coordinator's writing connection says, when asked by `PRAGMA synchronous`, that it is FULL.
+fn durable(about: &Value) -> bool {
+    about.pointer("/storage/synchronous").and_then(Value::as_str) == Some("full")
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_coordinator_that_says_full_is_durable() {
+        let said = |mode| json!({ "storage": { "synchronous": mode } });
+        assert!(durable(&said("full")));
+        assert!(!durable(&said("normal")) && !durable(&json!({})));
+    }
+
+    #[test]
+    fn figures_have_one_decimal() {
+        assert!((rounded(12.345) - 12.3).abs() < 1e-9);
+    }
+}

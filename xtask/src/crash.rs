@@ -1,0 +1,205 @@
+//! `cargo xtask crash`: kills the coordinator at random moments under load and counts what was lost or paid twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use tallymill_sdk::Client;
+
+use crate::load::{self, Seen};
+use crate::network;
+use crate::network::{Network, PATIENCE};
+use crate::recount::{self, Findings};
+use crate::say::{note, say};
+
+/// Credit that the load's account gets; its jobs hold 10 credits each.
+const CREDITS: u64 = 1_000;
+/// A kill comes at most this long after the first result since the last one, milliseconds.
+const LATEST: u64 = 1_000;
+/// Pause between two looks at the count of results.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Options of `cargo xtask crash`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How often the coordinator is killed.
+    #[arg(long, default_value_t = 20)]
+    kills: u32,
+    /// Tasks of each job of the load; jobs follow each other until the last kill.
+    #[arg(long, default_value_t = 100_000)]
+    tasks: u32,
+    /// Chooses the moments.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What the run came to.
+#[derive(Debug, Default)]
+struct Outcome {
+    acked: usize,
+    lost: usize,
+    ready: Vec<Duration>,
+    findings: Findings,
+}
+
+/// Kills, recounts, prints one line; anything lost, paid twice or astray is an error.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(crash(options))?;
+    say(line(&outcome)?);
+    let Findings { double_paid, unpaid, imbalance } = outcome.findings;
+    ensure!(outcome.lost == 0, "{} acknowledged results were lost", outcome.lost);
+    ensure!(double_paid == 0, "{double_paid} payments were made twice");
+    ensure!(unpaid == 0, "{unpaid} micro-credits that receipts justify were not paid");
+    ensure!(imbalance == 0, "balances are astray by {imbalance} micro-credits");
+    Ok(())
+}
+
+async fn crash(options: &Options) -> anyhow::Result<Outcome> {
+    let program = network::build(true)?;
+    let folder = network::folder("crash")?;
+    let mut network = Network::start(&program, folder.path())?;
+    network.join("worker", 2)?;
+    let client = network.customer("customer", CREDITS).await?;
+    let (counter, enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let load =
+        tokio::spawn(follow(client, options.tasks, Arc::clone(&counter), Arc::clone(&enough)));
+    let killed = kill(&mut network, options, &counter, || load.is_finished()).await;
+    enough.store(true, Ordering::Relaxed);
+    // When the load failed, its own error says more than that of the kills, which then found nothing to wait for.
+    let seen = load.await?;
+    let (seen, ready) = (seen?, killed?);
+    let mut outcome = Outcome { ready, ..Outcome::default() };
+    for Seen { job, results } in &seen {
+        outcome.acked += results.len();
+        outcome.lost += load::lost(results, &load::read_again(job).await?);
+    }
+    network.check()?;
+    let told = told(&network)?;
+    network.stop()?;
+    let books = recount::read(&network.database()?).await?;
+    outcome.lost += usize::try_from(told.saturating_sub(books.paid()))?;
+    outcome.findings = books.findings();
+    Ok(outcome)
+}
+
+/// Results that workers were told are theirs to be paid for: they have dropped them from their outboxes.
+fn told(network: &Network) -> anyhow::Result<u64> {
+    let credited = |volunteer| {
+        let status = network.status(volunteer)?;
+        status
+            .get("credited")
+            .and_then(Value::as_u64)
+            .context("a worker's status has no 'credited'")
+    };
+    network.volunteers.iter().map(credited).sum()
+}
+
+/// One job of the load after the other, until there were enough kills.
+async fn follow(
+    client: Client,
+    tasks: u32,
+    counter: Arc<AtomicU64>,
+    enough: Arc<AtomicBool>,
+) -> anyhow::Result<Vec<Seen>> {
+    let mut seen = Vec::new();
+    while !enough.load(Ordering::Relaxed) {
+        seen.push(load::run(&client, tasks, &counter).await?);
+    }
+    Ok(seen)
+}
+
+/// Kills and restarts; each time only after results have come since the last time, so that there is load.
+async fn kill(
+    network: &mut Network,
+    options: &Options,
+    counter: &AtomicU64,
+    over: impl Fn() -> bool,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut ready = Vec::new();
+    let mut random = options.seed;
+    for kill in 1..=options.kills {
+        await_result(counter, &over).await.with_context(|| format!("before kill {kill}"))?;
+        tokio::time::sleep(Duration::from_millis(draw(&mut random) % LATEST)).await;
+        let took = tokio::task::block_in_place(|| network.crash())?;
+        note(format!("kill {kill}: ready again after {:.3} s", took.as_secs_f64()));
+        ready.push(took);
+    }
+    Ok(ready)
+}
+
+async fn await_result(counter: &AtomicU64, over: impl Fn() -> bool) -> anyhow::Result<()> {
+    let (before, began) = (counter.load(Ordering::Relaxed), Instant::now());
+    while counter.load(Ordering::Relaxed) == before {
+        ensure!(!over(), "the load ended");
+        ensure!(began.elapsed() < PATIENCE, "no result came within {PATIENCE:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// `SplitMix64` (Steele, Lea, Flood 2014): moments need no better randomness, but the same every time.
+fn draw(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn line(outcome: &Outcome) -> anyhow::Result<Value> {
+    Ok(json!({
+        "kills": outcome.ready.len(),
+        "acked": outcome.acked,
+        "lost": outcome.lost,
+        "double_paid": outcome.findings.double_paid,
+        "imbalance": i64::try_from(outcome.findings.imbalance)?,
+        "ready_p99_s": percentile(&outcome.ready, 99),
+    }))
+}
+
+/// The smallest time that at least `percent` of all do not exceed, seconds to the millisecond; 0 when there are none.
+fn percentile(times: &[Duration], percent: usize) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);
+    let seconds = sorted.get(rank).map_or(0.0, Duration::as_secs_f64);
+    (seconds * 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_ranks() {
+        let times: Vec<_> = (1..=200).rev().map(Duration::from_millis).collect();
+        let close = |percent, expected: f64| (percentile(&times, percent) - expected).abs() < 1e-9;
+        assert!(close(99, 0.198) && close(50, 0.1) && close(100, 0.2));
+        assert!(percentile(&[], 99) < 1e-9);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_moments() {
+        let (mut a, mut b, mut c) = (7, 7, 8);
+        assert_eq!(draw(&mut a), draw(&mut b));
+        assert_ne!(draw(&mut a), draw(&mut c));
+    }
+
+    #[test]
+    fn the_line_has_exactly_the_keys_that_stay() {
+        let line =
+            line(&Outcome { ready: vec![Duration::from_millis(1_500)], ..Outcome::default() });
+        let expected =
+            r#"{"acked":0,"double_paid":0,"imbalance":0,"kills":1,"lost":0,"ready_p99_s":1.5}"#;
+        assert_eq!(line.unwrap().to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_results_ends_with_the_load() {
+        let error = await_result(&AtomicU64::new(0), || true).await.unwrap_err();
+        assert_eq!(error.to_string(), "the load ended");
+    }
+}

@@ -1,0 +1,252 @@
+//! A whole network of processes on this machine: one coordinator, volunteers of different owners.
+
+mod child;
+mod http;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tallymill_protocol::AccountId;
+use tallymill_sdk::{Client, KeyFile};
+
+use crate::repo;
+use child::Child;
+
+/// How long a coordinator may take to listen or to be ready, and a worker to take its first lease.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// How often readiness is asked for.
+const PROBE: Duration = Duration::from_millis(5);
+
+/// Builds the binary under test and says where it is.
+pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
+    let mut cargo = repo::cargo();
+    cargo.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "tallymill-cli",
+        "--bin",
+        "tallymill",
+    ]);
+    cargo.args(release.then_some("--release"));
+    repo::run(&mut cargo)?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(repo::target().join(profile).join("tallymill"))
+}
+
+/// A folder below the build folder, on a real disk, removed when dropped.
+pub(crate) fn folder(purpose: &str) -> anyhow::Result<tempfile::TempDir> {
+    let within = repo::target().join("tmp");
+    std::fs::create_dir_all(&within)?;
+    let prefix = format!("{purpose}-");
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir_in(&within)
+        .with_context(|| format!("failed to make a folder in {}", within.display()))
+}
+
+/// A volunteer: a worker process that made an owner's key of its own.
+pub(crate) struct Volunteer {
+    /// Its name in messages.
+    pub(crate) name: String,
+    /// The folder in which it keeps its keys.
+    state: PathBuf,
+    process: Child,
+}
+
+impl Volunteer {
+    /// Key file of its owner.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.state.join("owner.key")
+    }
+}
+
+/// A coordinator and its volunteers. Dropping it stops volunteers first, then the coordinator.
+pub(crate) struct Network {
+    /// The volunteers.
+    pub(crate) volunteers: Vec<Volunteer>,
+    coordinator: Child,
+    authority: String,
+    program: PathBuf,
+    folder: PathBuf,
+    operator: AccountId,
+}
+
+impl Network {
+    /// Starts a coordinator that keeps its files in `folder`, and waits until it is ready.
+    pub(crate) fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let operator = KeyFile::create(&folder.join("operator.key"))?.pair().public().into();
+        let coordinator = start_coordinator(program, folder, "127.0.0.1:0", &operator)?;
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        let volunteers = Vec::new();
+        let authority = String::new();
+        let mut network = Self { volunteers, coordinator, authority, program, folder, operator };
+        let line = network.coordinator.line(PATIENCE)?;
+        network.authority = listening(&line)?;
+        network.await_ready()?;
+        Ok(network)
+    }
+
+    /// The coordinator's address.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.authority)
+    }
+
+    /// Process id of the coordinator.
+    pub(crate) fn coordinator_id(&self) -> u32 {
+        self.coordinator.id()
+    }
+
+    /// The operator's key file.
+    pub(crate) fn operator_key(&self) -> PathBuf {
+        self.folder.join("operator.key")
+    }
+
+    /// A verb of the binary under test, with this coordinator and a key.
+    pub(crate) fn verb(&self, key: &Path) -> Command {
+        let mut command = repo::command(&self.program);
+        command.arg("--url").arg(self.url()).arg("--key").arg(key);
+        command
+    }
+
+    /// Starts a worker of an owner of its own.
+    pub(crate) fn join(&mut self, name: &str, slots: u32) -> anyhow::Result<()> {
+        let state = self.folder.join(name);
+        let mut command = self.worker(&state);
+        command.args(["join", "--slots", &slots.to_string()]);
+        let mut process = Child::start(&mut command, name, &self.folder)?;
+        // The first line says that it joined; from then on its keys exist.
+        process.line(PATIENCE)?;
+        self.volunteers.push(Volunteer { name: name.to_owned(), state, process });
+        Ok(())
+    }
+
+    fn worker(&self, state: &Path) -> Command {
+        let mut command = repo::command(&self.program);
+        command.args(["--json", "--url"]).arg(self.url()).arg("worker").arg("--state").arg(state);
+        command
+    }
+
+    /// What a volunteer's worker says of itself.
+    pub(crate) fn status(&self, volunteer: &Volunteer) -> anyhow::Result<Value> {
+        let said = repo::output(self.worker(&volunteer.state).arg("status"))?;
+        serde_json::from_str(&said).with_context(|| format!("not a worker's status: {said}"))
+    }
+
+    /// An account that was granted `credits`, and the client that speaks for it.
+    pub(crate) async fn customer(&self, name: &str, credits: u64) -> anyhow::Result<Client> {
+        let key = KeyFile::create(&self.folder.join(name).with_extension("key"))?;
+        let customer = Client::connect(&self.url(), key).await?;
+        let operator = Client::connect(&self.url(), KeyFile::load(&self.operator_key())?).await?;
+        operator.grant(customer.account(), credits * 1_000_000).await?;
+        Ok(customer)
+    }
+
+    /// Fails when a process ended that should run.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        self.coordinator.check()?;
+        self.volunteers.iter_mut().try_for_each(|volunteer| volunteer.process.check())
+    }
+
+    /// Kills the coordinator without warning, starts it again on the same files and port, and says how long it took
+    /// from its start until it was ready.
+    pub(crate) fn crash(&mut self) -> anyhow::Result<Duration> {
+        self.coordinator.kill()?;
+        let began = Instant::now();
+        self.coordinator =
+            start_coordinator(&self.program, &self.folder, &self.authority, &self.operator)?;
+        self.await_ready()?;
+        Ok(began.elapsed())
+    }
+
+    fn await_ready(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while !matches!(http::get(&self.authority, "/readyz"), Ok((200, _))) {
+            self.coordinator.check()?;
+            if Instant::now() > until {
+                bail!("the coordinator was not ready within {PATIENCE:?}");
+            }
+            std::thread::sleep(PROBE);
+        }
+        Ok(())
+    }
+
+    /// What the coordinator says of itself.
+    pub(crate) fn about(&self) -> anyhow::Result<Value> {
+        let (status, body) = http::get(&self.authority, "/api/v1/network")?;
+        anyhow::ensure!(status == 200, "GET /api/v1/network answered {status}");
+        serde_json::from_str(&body).context("GET /api/v1/network is not JSON")
+    }
+
+    /// Asks the coordinator to stop, so that its database is at rest.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        self.volunteers.clear();
+        self.coordinator.stop()
+    }
+
+    /// The coordinator's database: the one file below its folder that begins as SQLite's do.
+    pub(crate) fn database(&self) -> anyhow::Result<PathBuf> {
+        let data = self.folder.join("coordinator");
+        let entries = std::fs::read_dir(&data)?.collect::<Result<Vec<_>, _>>()?;
+        let files: Vec<PathBuf> =
+            entries.into_iter().map(|e| e.path()).filter(|path| is_database(path)).collect();
+        match files.as_slice() {
+            [file] => Ok(file.clone()),
+            _ => bail!("{} databases in {}, expected one", files.len(), data.display()),
+        }
+    }
+}
+
+fn is_database(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut head = [0; 16];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && &head == b"SQLite format 3\0"
+}
+
+fn start_coordinator(
+    program: &Path,
+    folder: &Path,
+    listen: &str,
+    operator: &AccountId,
+) -> anyhow::Result<Child> {
+    let mut command = repo::command(program);
+    command.args(["--json", "coordinator", "--listen", listen]);
+    command.arg("--data").arg(folder.join("coordinator"));
+    command.args(["--operator", &operator.to_string()]);
+    Child::start(&mut command, "coordinator", folder)
+}
+
+/// Host and port from the line that a coordinator prints once it listens.
+fn listening(line: &str) -> anyhow::Result<String> {
+    let said: Value = serde_json::from_str(line).unwrap_or_default();
+    let url = said.get("listening").and_then(Value::as_str);
+    let authority = url.and_then(|url| url.trim_end_matches('/').strip_prefix("http://"));
+    authority.map(str::to_owned).with_context(|| format!("expected an address, got: {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_read_from_the_first_line() {
+        let line = r#"{"listening":"http://127.0.0.1:4711/","more":1}"#;
+        assert_eq!(listening(line).unwrap(), "127.0.0.1:4711");
+        let error = listening("address in use").unwrap_err().to_string();
+        assert!(error.contains("address in use"), "{error}");
+    }
+
+    #[test]
+    fn a_database_is_known_by_its_first_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (yes, no) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&yes, b"SQLite format 3\0rest").unwrap();
+        std::fs::write(&no, b"SQLite").unwrap();
+        assert_eq!([is_database(&yes), is_database(&no)], [true, false]);
+    }
+}
