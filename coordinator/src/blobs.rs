@@ -143,7 +143,12 @@ impl BlobStore {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn read(&self, digest: Digest, from: u64, length: u64) -> Result<Option<Vec<u8>>, BlobError> {
+    pub async fn read(
+        &self,
+        digest: Digest,
+        from: u64,
+        length: u64,
+    ) -> Result<Option<Vec<u8>>, BlobError> {
         let Some(end) = from.checked_add(length) else { return Ok(None) };
         if self.length(digest).await?.is_none_or(|whole| whole < end) {
             return Ok(None);

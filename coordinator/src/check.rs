@@ -111,7 +111,8 @@ impl Checker<'_> {
             receipts.push(CheckedReceipt { receipt, bytes: bytes.0, lease, output, log, refused });
         }
         let leases = upload.leases.0.iter();
-        let leases = leases.map(|l| (Lease::digest_of(l.payload()), l.envelope().clone())).collect();
+        let leases =
+            leases.map(|l| (Lease::digest_of(l.payload()), l.envelope().clone())).collect();
         let envelope = upload.report.envelope().clone();
         Ok(CheckedReport { report, envelope, receipts, leases, known: None })
     }
@@ -164,7 +165,9 @@ impl Checker<'_> {
         if output.is_empty() && receipt.bytes_out > 0 {
             match self.blobs.length(receipt.output).await {
                 Ok(Some(length)) if length == receipt.bytes_out => {}
-                Ok(Some(_)) => return Some("bytes_out: not the length of the uploaded output".to_owned()),
+                Ok(Some(_)) => {
+                    return Some("bytes_out: not the length of the uploaded output".to_owned());
+                }
                 Ok(None) => return Some("output: upload it as a blob first".to_owned()),
                 Err(error) => return Some(format!("output: {error}")),
             }
@@ -174,7 +177,8 @@ impl Checker<'_> {
         if Digest::of(log) == receipt.log {
             return None;
         }
-        let uploaded = log.is_empty() && self.blobs.length(receipt.log).await.is_ok_and(|l| l.is_some());
+        let uploaded =
+            log.is_empty() && self.blobs.length(receipt.log).await.is_ok_and(|l| l.is_some());
         (!uploaded).then(|| "log: the bytes are not those of the receipt".to_owned())
     }
 }
@@ -192,11 +196,11 @@ fn fits(receipt: &Receipt, lease: &Lease) -> Option<String> {
         ),
         (
             receipt.bytes_out <= limits.output,
-            format!("bytes_out: {} is above the lease's limit of {}", receipt.bytes_out, limits.output),
+            format!(
+                "bytes_out: {} is above the lease's limit of {}",
+                receipt.bytes_out, limits.output
+            ),
         ),
     ];
     rules.into_iter().find(|(holds, _)| !holds).map(|(_, why)| why)
 }
-
-#[cfg(test)]
-mod tests;

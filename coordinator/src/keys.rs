@@ -66,20 +66,23 @@ pub fn load_or_create(directory: &Path) -> Result<Keypair, KeyError> {
 }
 
 fn read_key(path: &Path, bytes: &[u8]) -> Result<Keypair, KeyError> {
-    let metadata = fs::metadata(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+    let metadata =
+        fs::metadata(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Mode { path: path.to_owned(), mode });
     }
-    let secret: [u8; 32] =
-        bytes.try_into().map_err(|_| KeyError::Length { path: path.to_owned(), found: bytes.len() })?;
+    let secret: [u8; 32] = bytes
+        .try_into()
+        .map_err(|_| KeyError::Length { path: path.to_owned(), found: bytes.len() })?;
     Ok(Keypair::from_secret(&secret))
 }
 
 fn create(directory: &Path, path: &Path) -> Result<Keypair, KeyError> {
     let secret = random::<32>()?;
     let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&secret)?;
         file.sync_all()?;
         fs::File::open(directory)?.sync_all()
@@ -109,7 +112,10 @@ mod tests {
         load_or_create(directory.path()).unwrap();
         let path = directory.path().join(KEY_FILE);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(load_or_create(directory.path()), Err(KeyError::Mode { mode: 0o640, .. })));
+        assert!(matches!(
+            load_or_create(directory.path()),
+            Err(KeyError::Mode { mode: 0o640, .. })
+        ));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, b"short").unwrap();
         assert!(matches!(load_or_create(directory.path()), Err(KeyError::Length { found: 5, .. })));

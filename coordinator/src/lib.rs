@@ -1,9 +1,20 @@
 //! The super-node: HTTP API, engine thread, pages, metrics.
+//!
+//! [`service::start`] runs a coordinator; the engine decides on a thread of its own behind [`pipeline`], and the handlers
+//! under `http` parse, ask and render. Nothing leaves before the commit it depends on.
 
+mod authz;
 pub mod blobs;
+pub mod check;
 mod clock;
 pub mod events;
+mod http;
 pub mod keys;
 pub mod options;
+pub mod pages;
 pub mod pipeline;
+pub mod service;
 pub mod tokens;
+
+pub use options::{Bounds, Options};
+pub use service::{Handle, ServiceError, start, start_with};

@@ -192,7 +192,9 @@ pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
     Ok(Running { pipeline: Pipeline { queue, ready }, events, epoch, ended })
 }
 
-async fn finished(in_flight: &mut Option<InFlight>) -> Option<(Box<Step>, Result<(), CommitError>)> {
+async fn finished(
+    in_flight: &mut Option<InFlight>,
+) -> Option<(Box<Step>, Result<(), CommitError>)> {
     match in_flight {
         Some(flight) => (&mut flight.commit).await.ok(),
         None => std::future::pending().await,
@@ -265,13 +267,16 @@ impl Worker {
         let step = Box::new(self.engine.take(now));
         let looks = std::mem::take(&mut self.waiting_looks);
         let looks = looks.into_iter().filter_map(|input| self.look(input)).collect();
-        let answered: std::collections::HashSet<Token> = step.replies.iter().map(|(token, _)| *token).collect();
-        let (callers, waiting) =
-            std::mem::take(&mut self.callers).into_iter().partition(|(token, _)| answered.contains(token));
+        let answered: std::collections::HashSet<Token> =
+            step.replies.iter().map(|(token, _)| *token).collect();
+        let (callers, waiting) = std::mem::take(&mut self.callers)
+            .into_iter()
+            .partition(|(token, _)| answered.contains(token));
         self.callers = waiting;
         let store = Arc::clone(&self.parts.store);
         let commit = self.store_runtime.spawn(async move {
-            let result = if step.batch.is_empty() { Ok(()) } else { store.commit(&step.batch).await };
+            let result =
+                if step.batch.is_empty() { Ok(()) } else { store.commit(&step.batch).await };
             (step, result)
         });
         self.in_flight = Some(InFlight { commit, callers, looks });
@@ -297,7 +302,11 @@ impl Worker {
     }
 
     /// Tells everybody who waits, then probes and loads until there is an engine again.
-    async fn recover(&mut self, inputs: &mut mpsc::Receiver<Input>, error: String) -> Result<(), PipelineError> {
+    async fn recover(
+        &mut self,
+        inputs: &mut mpsc::Receiver<Input>,
+        error: String,
+    ) -> Result<(), PipelineError> {
         tracing::error!(commit.error = error, "a commit failed; the engine is loaded anew");
         self.ready.store(false, Ordering::Release);
         // Dropping a caller answers it with `Unavailable`.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use tallymill_protocol::{Key, Login, Micros, Nonce, Signed, VerifyError, MAX_LOGIN};
+use tallymill_protocol::{Key, Login, MAX_LOGIN, Micros, Nonce, Signed, VerifyError};
 
 /// Longest life of a bearer token, µs: one hour.
 pub const TOKEN_LIFE: u64 = 3_600 * Micros::SECOND;
@@ -94,7 +94,9 @@ pub enum TokenError {
     #[error("the challenge is unknown or was used already; ask for a new one")]
     UnknownChallenge,
     /// Signed for another coordinator, address or purpose, or with changed contents.
-    #[error("the login names the {field} {found}, but this challenge is for {expected}: a relayed or altered challenge")]
+    #[error(
+        "the login names the {field} {found}, but this challenge is for {expected}: a relayed or altered challenge"
+    )]
     Relayed {
         /// Which part.
         field: &'static str,
@@ -176,7 +178,13 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenError::Busy`] when [`MAX_WAITING`] challenges wait.
-    pub fn challenge(&self, asked: (Key, Purpose), origin: String, nonce: Nonce, now: Micros) -> Result<Challenge, TokenError> {
+    pub fn challenge(
+        &self,
+        asked: (Key, Purpose),
+        origin: String,
+        nonce: Nonce,
+        now: Micros,
+    ) -> Result<Challenge, TokenError> {
         let (key, purpose) = asked;
         let challenge = Challenge { nonce, expiry: now.plus(CHALLENGE_LIFE), key, purpose, origin };
         self.challenges.put(nonce, challenge.clone(), challenge.expiry, now)?;
@@ -190,7 +198,8 @@ impl Tokens {
     /// signer than the challenge, or when its signature does not hold.
     pub fn login(&self, login: &Signed<Login>, now: Micros) -> Result<Session, TokenError> {
         let claimed = login.peek().map_err(VerifyError::from)?;
-        let (_, asked) = self.challenges.take(&claimed.nonce).ok_or(TokenError::UnknownChallenge)?;
+        let (_, asked) =
+            self.challenges.take(&claimed.nonce).ok_or(TokenError::UnknownChallenge)?;
         if asked.expiry <= now {
             return Err(TokenError::Expired("challenge"));
         }
@@ -208,7 +217,9 @@ impl Tokens {
             ("signer", claimed.signer.to_string(), asked.key.to_string()),
         ];
         let wrong = pairs.into_iter().find(|(_, found, expected)| found != expected);
-        wrong.map_or(Ok(()), |(field, found, expected)| Err(TokenError::Relayed { field, found, expected }))
+        wrong.map_or(Ok(()), |(field, found, expected)| {
+            Err(TokenError::Relayed { field, found, expected })
+        })
     }
 
     fn tag(&self, body: &[u8]) -> blake3::Hash {
@@ -240,7 +251,8 @@ impl Tokens {
         }
         let purpose = Purpose::from_code(body[0]).ok_or(TokenError::Forged)?;
         let key = Key::from_slice(&body[1..33]).ok_or(TokenError::Forged)?;
-        let expires = Micros(body[33..].iter().fold(0, |value, byte| value << 8 | u64::from(*byte)));
+        let expires =
+            Micros(body[33..].iter().fold(0, |value, byte| value << 8 | u64::from(*byte)));
         if expires <= now {
             return Err(TokenError::Expired("token"));
         }
@@ -279,7 +291,9 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digit = |at: usize| {
+            char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+        };
         *byte = digit(0)? << 4 | digit(1)?;
     }
     Some(bytes)

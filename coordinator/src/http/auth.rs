@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -63,25 +64,27 @@ impl Caller {
 /// Lets a request through when its version and role are right, with its [`Caller`] attached.
 pub async fn guard(
     State((app, role)): State<(Arc<App>, Role)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     app.requests.fetch_add(1, Ordering::Relaxed);
-    match admit(&app, role, &request).await {
+    // Apart from its body a request can be shared between threads.
+    let (mut parts, body) = request.into_parts();
+    match admit(&app, role, &parts).await {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn admit(app: &App, role: Role, request: &Request) -> Result<Caller, Problem> {
-    let path = request.uri().path();
+async fn admit(app: &App, role: Role, request: &Parts) -> Result<Caller, Problem> {
+    let path = request.uri.path();
     if path.starts_with("/api/") && path != "/api/v1/openapi.json" {
-        version(request.headers())?;
+        version(&request.headers)?;
     }
-    let Some(token) = token(request.headers()) else {
+    let Some(token) = token(&request.headers) else {
         return if role == Role::Public { Ok(Caller::default()) } else { Err(login_first()) };
     };
     let session = match app.tokens.unseal(token, clock::now()) {
@@ -90,7 +93,7 @@ async fn admit(app: &App, role: Role, request: &Request) -> Result<Caller, Probl
         Err(error) => return Err(error.into()),
     };
     // A browser carries its cookie to forms of other sites too, so it may only read.
-    if session.purpose == Purpose::Web && request.method() != "GET" {
+    if session.purpose == Purpose::Web && request.method != "GET" {
         return Err(Problem::forbidden("a browser's session only reads"));
     }
     let caller = caller(app, session).await?;
@@ -129,7 +132,11 @@ async fn caller(app: &App, session: Session) -> Result<Caller, Problem> {
     if session.purpose == Purpose::Worker {
         let host = HostId::from(session.key);
         let known = app.store.host(host).await?.filter(|row| row.revoked_at.is_none());
-        return Ok(Caller { session: Some(session), host: known.map(|row| row.id), ..Caller::default() });
+        return Ok(Caller {
+            session: Some(session),
+            host: known.map(|row| row.id),
+            ..Caller::default()
+        });
     }
     let account = account_of(app, session.key).await?;
     let operator = account.is_some_and(|account| app.options.operators.contains(&account));

@@ -20,12 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware;
 use bytes::Bytes;
+use tallymill_engine::Once;
 use tallymill_protocol::work::MAX_REQUEST;
-use tallymill_protocol::{Keypair, Message};
-use tallymill_storage::Store;
+use tallymill_protocol::{AccountId, Digest, Keypair, Message};
+use tallymill_storage::{MAX_PAGE, Page, Store};
 
 use crate::authz::ROUTES;
 use crate::blobs::BlobStore;
@@ -88,6 +89,50 @@ fn message<M: Message>(body: &Bytes) -> Result<M, Problem> {
 /// Reads an id from a path or query.
 fn id<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error: T::Err| Problem::field(name, format!("{name}: {error}")))
+}
+
+/// Reads a JSON body; unknown fields are named.
+fn json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::field("body", error.to_string()))
+}
+
+/// Which part of which list.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    after: Option<String>,
+    limit: Option<u32>,
+    owner: Option<String>,
+    payer: Option<String>,
+    state: Option<String>,
+    job: Option<String>,
+    account: Option<String>,
+}
+
+impl Paging {
+    fn page<K>(&self, after: Option<K>) -> Page<K> {
+        Page { after, limit: self.limit.unwrap_or(100).clamp(1, MAX_PAGE) }
+    }
+
+    fn number<N: std::str::FromStr>(&self) -> Result<Option<N>, Problem> {
+        let read =
+            |text: &String| text.parse().map_err(|_| Problem::field("after", "after: a number"));
+        self.after.as_ref().map(read).transpose()
+    }
+}
+
+/// The idempotency key of a request, if it has one.
+fn once(
+    headers: &HeaderMap,
+    account: AccountId,
+    route: &'static str,
+    body: &[u8],
+) -> Result<Option<Once>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let name = value.to_str().ok().filter(|name| (1..=128).contains(&name.len()));
+    let wrong = || Problem::field("idempotency-key", "idempotency-key: 1 to 128 ASCII characters");
+    let name = name.ok_or_else(wrong)?.to_owned();
+    Ok(Some(Once { account, route, name, request: Digest::of(body) }))
 }
 
 /// An answer that the engine should not give here.

@@ -62,7 +62,11 @@ impl Problem {
     #[must_use]
     pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %error, cause = ?error.source(), "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the coordinator failed; its log says why")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the coordinator failed; its log says why",
+        )
     }
 }
 
@@ -73,7 +77,8 @@ impl IntoResponse for Problem {
         body.insert("title".into(), self.name.replace('-', " ").into());
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("detail".into(), self.detail.into());
-        let extra = [("field", self.field), ("limit", self.limit), ("next", self.next.map(str::to_owned))];
+        let extra =
+            [("field", self.field), ("limit", self.limit), ("next", self.next.map(str::to_owned))];
         for (name, value) in extra {
             value.map(|value| body.insert(name.to_owned(), Value::String(value)));
         }

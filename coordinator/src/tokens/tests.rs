@@ -1,7 +1,7 @@
 //! Logins that must work and logins that must not.
 
-use tallymill_protocol::cbor::Text;
 use tallymill_protocol::Keypair;
+use tallymill_protocol::cbor::Text;
 
 use super::*;
 
@@ -24,7 +24,9 @@ fn answer(challenge: &Challenge) -> Login {
 }
 
 fn asked(tokens: &Tokens, pair: &Keypair) -> Challenge {
-    tokens.challenge((pair.public(), Purpose::Api), "http://here:1".into(), Nonce([3; 16]), NOW).unwrap()
+    tokens
+        .challenge((pair.public(), Purpose::Api), "http://here:1".into(), Nonce([3; 16]), NOW)
+        .unwrap()
 }
 
 #[test]
@@ -41,7 +43,10 @@ fn a_challenge_is_used_once_even_by_a_wrong_answer() {
     let (tokens, pair) = (tokens(), Keypair::from_secret(&[5; 32]));
     let login = pair.sign(&answer(&asked(&tokens, &pair)));
     let thief = Keypair::from_secret(&[6; 32]);
-    assert!(matches!(tokens.login(&thief.sign(&login.peek().unwrap()), NOW), Err(TokenError::Signature(_))));
+    assert!(matches!(
+        tokens.login(&thief.sign(&login.peek().unwrap()), NOW),
+        Err(TokenError::Signature(_))
+    ));
     assert_eq!(tokens.login(&login, NOW), Err(TokenError::UnknownChallenge));
 }
 
@@ -49,7 +54,10 @@ fn a_challenge_is_used_once_even_by_a_wrong_answer() {
 fn an_expired_challenge_is_refused() {
     let (tokens, pair) = (tokens(), Keypair::from_secret(&[5; 32]));
     let login = pair.sign(&answer(&asked(&tokens, &pair)));
-    assert_eq!(tokens.login(&login, NOW.plus(CHALLENGE_LIFE)), Err(TokenError::Expired("challenge")));
+    assert_eq!(
+        tokens.login(&login, NOW.plus(CHALLENGE_LIFE)),
+        Err(TokenError::Expired("challenge"))
+    );
 }
 
 #[test]
@@ -72,7 +80,11 @@ fn a_login_for_another_audience_origin_or_purpose_is_named() {
 #[test]
 fn any_changed_digit_of_a_token_is_noticed() {
     let tokens = tokens();
-    let token = tokens.seal(&Session { key: Key([7; 32]), purpose: Purpose::Worker, expires: Micros(u64::MAX) });
+    let token = tokens.seal(&Session {
+        key: Key([7; 32]),
+        purpose: Purpose::Worker,
+        expires: Micros(u64::MAX),
+    });
     for at in 0..token.len() {
         let digit = if &token[at..=at] == "0" { "1" } else { "0" };
         let changed = [&token[..at], digit, &token[at + 1..]].concat();

@@ -1,0 +1,112 @@
+//! Uploading and downloading content-addressed bytes.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tallymill_engine::rows::BlobRow;
+use tallymill_engine::{Command, Reply};
+use tallymill_protocol::{AccountId, Digest};
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
+
+use super::auth::Caller;
+use super::problem::Problem;
+use super::{App, id, unexpected};
+use crate::clock;
+
+async fn owner(app: &App, caller: &Caller) -> Result<AccountId, Problem> {
+    if let Some(account) = caller.account {
+        return Ok(account);
+    }
+    let host = caller.host.ok_or_else(unexpected)?;
+    Ok(app.store.host(host).await?.ok_or_else(|| Problem::missing("host"))?.owner)
+}
+
+pub async fn upload(
+    State(app): State<Arc<App>>,
+    Path(digest): Path<String>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let digest: Digest = id("digest", &digest)?;
+    let account = owner(&app, &caller).await?;
+    let limit = app.options.bounds.account_bytes;
+    if app.store.blob_bytes(account).await? >= limit {
+        let status = StatusCode::INSUFFICIENT_STORAGE;
+        return Err(
+            Problem::new(status, "quota", "this account stores as much as it may").limit(limit)
+        );
+    }
+    let length = app.blobs.put(digest, body.into_data_stream()).await?;
+    let row = BlobRow { digest, length, account, at: clock::now() };
+    match app.pipeline.ask(Command::AddBlob(row)).await? {
+        Reply::Done { .. } => Ok(StatusCode::CREATED),
+        Reply::Refused(refusal) => Err(refusal.into()),
+        _ => Err(unexpected()),
+    }
+}
+
+/// First and last byte of a `Range` header with one range; `None` without one.
+fn range(headers: &HeaderMap, length: u64) -> Result<Option<(u64, u64)>, Problem> {
+    let Some(value) = headers.get(header::RANGE) else { return Ok(None) };
+    let parts = value.to_str().ok().and_then(|text| text.strip_prefix("bytes=")?.split_once('-'));
+    let read = match parts {
+        Some(("", last)) => last
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .map(|n: u64| (length.saturating_sub(n), length.saturating_sub(1))),
+        Some((from, "")) => from.parse().ok().map(|from| (from, length.saturating_sub(1))),
+        Some((from, last)) => from
+            .parse()
+            .ok()
+            .zip(last.parse().ok())
+            .map(|(f, l): (u64, u64)| (f, l.min(length.saturating_sub(1)))),
+        None => None,
+    };
+    let fits = read.filter(|(from, last)| from <= last && *from < length);
+    fits.map(Some).ok_or_else(|| {
+        let status = StatusCode::RANGE_NOT_SATISFIABLE;
+        Problem::new(status, "range", "range: one range of bytes inside the blob").limit(length)
+    })
+}
+
+pub async fn download(
+    State(app): State<Arc<App>>,
+    Path(digest): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let digest: Digest = id("digest", &digest)?;
+    let missing = || Problem::missing("blob");
+    readable(&app, digest).await?;
+    let length = app.blobs.length(digest).await?.ok_or_else(missing)?;
+    let range = range(&headers, length)?;
+    let (from, last) = range.unwrap_or((0, length.saturating_sub(1)));
+    let file = app.blobs.file(digest, from).await?.ok_or_else(missing)?;
+    let count = if length == 0 { 0 } else { last - from + 1 };
+    let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let body = Body::from_stream(ReaderStream::new(file.take(count)));
+    let mut response = (status, body).into_response();
+    let head = [
+        (header::CONTENT_LENGTH, count.to_string()),
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
+        (header::CACHE_CONTROL, "private, immutable".to_owned()),
+    ];
+    let covered = range.map(|_| (header::CONTENT_RANGE, format!("bytes {from}-{last}/{length}")));
+    for (name, value) in head.into_iter().chain(covered) {
+        let value = value.parse().map_err(|_| unexpected())?;
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}
+
+/// Whoever knows a digest may read: digests of outputs are told to nobody before their task is decided, and a digest
+/// cannot be guessed by somebody who does not have the bytes.
+async fn readable(app: &App, digest: Digest) -> Result<(), Problem> {
+    app.store.blob(digest).await?.map(drop).ok_or_else(|| Problem::missing("blob"))
+}

@@ -1,0 +1,97 @@
+//! Everything that is checked of a job before the engine sees it.
+
+use tallymill_protocol::{Digest, Inputs, Manifest, Signed, TableEntry, merkle};
+
+use super::auth::Caller;
+use super::problem::Problem;
+use super::{App, unexpected, work};
+
+/// Largest module, bytes.
+pub const MAX_MODULE: u64 = 64 << 20;
+/// Most tasks of a table job here: its leaves are held in memory while it is leased.
+pub const MAX_TABLE: u32 = 1 << 20;
+
+/// A manifest whose signature holds, by the key that stands for its submitter, who is the caller.
+pub async fn signed(
+    app: &App,
+    caller: &Caller,
+    signed: &Signed<Manifest>,
+) -> Result<Manifest, Problem> {
+    let claimed = signed.peek().map_err(|error| Problem::field("manifest", error.to_string()))?;
+    let account = caller.account()?;
+    if claimed.submitter != account {
+        return Err(Problem::field("submitter", "submitter: not the account that is logged in"));
+    }
+    let row = app.store.account(account).await?.ok_or_else(unexpected)?;
+    signed.open(&row.current_key).map_err(|error| Problem::field("signature", error.to_string()))
+}
+
+/// The length of the longest input, after module, files and inputs were found right.
+pub async fn check(app: &App, manifest: &Manifest) -> Result<u64, Problem> {
+    manifest.validate().map_err(|error| Problem::field(error.field, error.to_string()))?;
+    if manifest.network != app.options.network {
+        let detail = format!("network: this is '{}'", app.options.network);
+        return Err(Problem::field("network", detail));
+    }
+    if !manifest.coordinators.0.contains(&app.key.public().into()) {
+        let detail = format!("coordinators: {} is not among them", app.key.public());
+        return Err(Problem::field("coordinators", detail));
+    }
+    if manifest.versions != tallymill_sandbox::versions() {
+        let problem = Problem::field("versions", "versions: not those of GET /api/v1/network");
+        return Err(problem.next("update this client, or the coordinator"));
+    }
+    module(app, manifest.module).await?;
+    for (at, file) in manifest.files.0.iter().enumerate() {
+        let length = blob(app, &format!("files[{at}].blob"), file.blob).await?;
+        if length != file.length {
+            let detail = format!("files[{at}].length: the blob has {length} bytes");
+            return Err(Problem::field(format!("files[{at}].length"), detail));
+        }
+    }
+    match manifest.inputs {
+        Inputs::Range { .. } => Ok(0),
+        Inputs::Table { root, count, blob } => table(app, root, count, blob).await,
+    }
+}
+
+async fn blob(app: &App, field: &str, digest: Digest) -> Result<u64, Problem> {
+    let length = app.blobs.length(digest).await?;
+    length.ok_or_else(|| {
+        Problem::field(field, format!("{field}: {digest} is not here"))
+            .next("upload it with PUT /api/v1/blobs/{digest}, then submit again")
+    })
+}
+
+async fn module(app: &App, digest: Digest) -> Result<(), Problem> {
+    let length = blob(app, "module", digest).await?;
+    if length > MAX_MODULE {
+        return Err(Problem::field("module", "module: too long").limit(MAX_MODULE));
+    }
+    let bytes = app.blobs.read(digest, 0, length).await?.ok_or_else(unexpected)?;
+    let screened = tokio::task::spawn_blocking(move || tallymill_sandbox::screen(&bytes).map(drop));
+    let screened = screened.await.map_err(|error| Problem::internal(&error))?;
+    screened.map_err(|error| Problem::field("module", format!("module: {error}")))
+}
+
+async fn table(app: &App, root: Digest, count: u32, digest: Digest) -> Result<u64, Problem> {
+    if count > MAX_TABLE {
+        return Err(Problem::field("inputs.count", "inputs.count: too many tasks").limit(MAX_TABLE));
+    }
+    let length = blob(app, "inputs.blob", digest).await?;
+    let leaves = work::leaves(app, digest, count).await?;
+    if merkle::root(&leaves) != root {
+        return Err(Problem::field("inputs.root", "inputs.root: not the root of the blob's table"));
+    }
+    let bytes = app.blobs.read(digest, 0, u64::from(count) * TableEntry::SIZE as u64).await?;
+    let bytes = bytes.ok_or_else(unexpected)?;
+    let mut longest = 0;
+    for (at, entry) in bytes.as_chunks().0.iter().map(TableEntry::from_bytes).enumerate() {
+        if entry.offset.checked_add(entry.length).is_none_or(|end| end > length) {
+            let detail = format!("inputs[{at}]: it ends behind the blob's {length} bytes");
+            return Err(Problem::field(format!("inputs[{at}]"), detail));
+        }
+        longest = longest.max(entry.length);
+    }
+    Ok(longest)
+}

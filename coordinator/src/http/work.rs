@@ -1,0 +1,172 @@
+//! The worker's call: reports in, verdicts, signed leases and small inputs out.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Extension;
+use axum::extract::State;
+use bytes::Bytes;
+use tallymill_engine::{Answer, Ask, Command, Granted, Reply, WorkAnswer};
+use tallymill_protocol::cbor::{Blob, List, Text};
+use tallymill_protocol::work::{Grant, MAX_INLINE, ReportAnswer, Verdict, WorkReply, WorkRequest};
+use tallymill_protocol::{
+    Digest, Inputs, Lease, Manifest, Message as _, Signed, TableEntry, merkle,
+};
+
+use super::auth::Caller;
+use super::problem::Problem;
+use super::{App, message, unexpected};
+use crate::check::Checker;
+use crate::clock;
+
+/// Longest poll, ms.
+const MAX_WAIT: u32 = 30_000;
+/// Most bytes of inputs beside one lease; more are read from the blob.
+const INLINE_BUDGET: u64 = 4 << 20;
+/// Input tables whose leaves are kept.
+const TABLES: usize = 16;
+
+/// Leaves of the input tables used last, newest first.
+#[derive(Debug, Default)]
+pub struct Tables(Mutex<VecDeque<(Digest, Arc<Vec<Digest>>)>>);
+
+impl Tables {
+    fn get(&self, blob: Digest) -> Option<Arc<Vec<Digest>>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|(digest, _)| *digest == blob).map(|(_, leaves)| Arc::clone(leaves))
+    }
+
+    fn put(&self, blob: Digest, leaves: Arc<Vec<Digest>>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_front((blob, leaves));
+        kept.truncate(TABLES);
+    }
+}
+
+fn ask(request: &mut WorkRequest, draining: bool) -> Ask {
+    Ask {
+        slots: request.slots,
+        buffer: if draining { 0 } else { request.buffer },
+        wait: if draining { 0 } else { u64::from(request.wait.min(MAX_WAIT)) * 1_000 },
+        modules: std::mem::take(&mut request.modules.0),
+        min_tariff: request.min_tariff,
+        features: request.features.0.drain(..).map(|feature| feature.0).collect(),
+        round_trip: request.round_trip,
+        accept: std::mem::take(&mut request.accept),
+        progress: std::mem::take(&mut request.progress.0),
+        voids: std::mem::take(&mut request.voids.0),
+    }
+}
+
+pub async fn work(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Vec<u8>, Problem> {
+    let host = caller.host.ok_or_else(unexpected)?;
+    let mut request: WorkRequest = message(&body)?;
+    let draining = app.draining.load(std::sync::atomic::Ordering::Acquire);
+    let ask = Box::new(ask(&mut request, draining));
+    let (network, coordinator) = (&app.options.network, app.key.public().into());
+    let checker = Checker { network, coordinator, host, blobs: &app.blobs };
+    let (mut reports, mut refused) = (Vec::new(), Vec::new());
+    for (at, upload) in request.reports.0.into_iter().enumerate() {
+        let root = upload.report.peek().map_or(Digest::ZERO, |report| report.root);
+        let count = upload.receipts.0.len();
+        match checker.check(upload).await {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                let verdicts = vec![Verdict::Refused; count];
+                refused.push((at, Answer { root, verdicts, reason: error.to_string() }));
+            }
+        }
+    }
+    let command = Command::Work { host, neighbourhood: None, ask, reports };
+    match app.pipeline.ask(command).await? {
+        Reply::Work(mut answer) => {
+            // Positions ascend, so each refusal lands where its report stood.
+            refused.into_iter().for_each(|(at, refusal)| {
+                answer.answers.insert(at.min(answer.answers.len()), refusal)
+            });
+            Ok(reply(&app, answer).await?.to_bytes())
+        }
+        Reply::Refused(refusal) => Err(refusal.into()),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn reply(app: &App, answer: WorkAnswer) -> Result<WorkReply, Problem> {
+    let mut grants = Vec::with_capacity(answer.grants.len());
+    for Granted { lease } in answer.grants {
+        grants.push(grant(app, lease).await?);
+    }
+    let answers = answer.answers.into_iter().map(|answer| ReportAnswer {
+        root: answer.root,
+        verdicts: List(answer.verdicts.into_iter().map(|verdict| verdict as u8).collect()),
+        reason: Text(cut(answer.reason, 500)),
+    });
+    let reasons = answer.reasons.into_iter().take(16).map(|reason| Text(cut(reason, 200)));
+    Ok(WorkReply {
+        answers: List(answers.collect()),
+        grants: List(grants),
+        stop: List(answer.stop.into_iter().take(1_024).collect()),
+        reasons: List(reasons.collect()),
+        now: clock::now(),
+    })
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
+}
+
+async fn grant(app: &App, lease: Lease) -> Result<Grant, Problem> {
+    let row = app.store.job(lease.job).await?.ok_or_else(unexpected)?;
+    let manifest: Manifest = Signed::new(row.envelope).peek().map_err(|_| unexpected())?;
+    let token = app.key.sign(&lease);
+    let Inputs::Table { count, blob, .. } = manifest.inputs else {
+        let (entries, inputs, proof) = (Blob(Vec::new()), List(Vec::new()), List(Vec::new()));
+        return Ok(Grant { lease: token, entries, inputs, proof });
+    };
+    let leaves = leaves(app, blob, count).await?;
+    let from = usize::try_from(lease.first.0).unwrap_or(usize::MAX);
+    let to = from + usize::try_from(lease.count).unwrap_or(usize::MAX);
+    let size = TableEntry::SIZE as u64;
+    let entries =
+        app.blobs.read(blob, u64::from(lease.first.0) * size, u64::from(lease.count) * size);
+    let entries = entries.await?.ok_or_else(|| Problem::missing("input table"))?;
+    let inputs = inputs(app, blob, &entries).await?;
+    let proof = merkle::range_proof(&leaves, from, to);
+    Ok(Grant { lease: token, entries: Blob(entries), inputs: List(inputs), proof: List(proof) })
+}
+
+async fn inputs(app: &App, blob: Digest, entries: &[u8]) -> Result<Vec<Blob<MAX_INLINE>>, Problem> {
+    let entries: Vec<_> = entries.as_chunks().0.iter().map(TableEntry::from_bytes).collect();
+    let small = entries.iter().all(|entry| entry.length <= MAX_INLINE as u64);
+    let total = entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.length));
+    let mut inputs = Vec::new();
+    if !small || total > INLINE_BUDGET {
+        return Ok(inputs);
+    }
+    for entry in entries {
+        let bytes = app.blobs.read(blob, entry.offset, entry.length).await?;
+        inputs.push(Blob(bytes.ok_or_else(|| Problem::missing("input"))?));
+    }
+    Ok(inputs)
+}
+
+/// The leaves of an input table, read once and then kept.
+pub async fn leaves(app: &App, blob: Digest, count: u32) -> Result<Arc<Vec<Digest>>, Problem> {
+    if let Some(leaves) =
+        app.tables.get(blob).filter(|leaves| leaves.len() as u64 == u64::from(count))
+    {
+        return Ok(leaves);
+    }
+    let bytes = app.blobs.read(blob, 0, u64::from(count) * TableEntry::SIZE as u64).await?;
+    let bytes = bytes.ok_or_else(|| {
+        Problem::field("inputs.blob", "inputs.blob: upload it first, entries before inputs")
+    })?;
+    let leaves = Arc::new(bytes.chunks_exact(TableEntry::SIZE).map(merkle::leaf).collect());
+    app.tables.put(blob, Arc::clone(&leaves));
+    Ok(leaves)
+}

@@ -1,0 +1,144 @@
+//! Starting and stopping a coordinator.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tallymill_engine::{Config, rows::Identity};
+use tallymill_ledger::GrantPolicy;
+use tallymill_protocol::Keypair;
+use tallymill_storage::{SqliteStore, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::blobs::{BlobError, BlobStore};
+use crate::http::{self, App};
+use crate::keys::{self, KeyError};
+use crate::options::Options;
+use crate::pipeline::{self, Parts, PipelineError};
+use crate::tokens::Tokens;
+
+/// Why a coordinator does not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The data directory, the address or the server.
+    #[error("failed to {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The key.
+    #[error("failed to read the coordinator's key")]
+    Key(#[from] KeyError),
+    /// The database.
+    #[error("failed to open the database")]
+    Open(#[from] tallymill_storage::OpenError),
+    /// The blobs.
+    #[error("failed to open the blob store")]
+    Blobs(#[from] BlobError),
+    /// The engine.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ServiceError {
+    move |source| ServiceError::Io { action, source }
+}
+
+/// A running coordinator.
+pub struct Handle {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its key.
+    pub key: tallymill_protocol::Key,
+    stop: watch::Sender<bool>,
+    draining: Arc<AtomicBool>,
+    served: JoinHandle<std::io::Result<()>>,
+    ended: oneshot::Receiver<Result<(), PipelineError>>,
+}
+
+impl Handle {
+    /// Turns /readyz false, stops leasing, answers what is under way, and ends.
+    ///
+    /// # Errors
+    /// When the server or the engine's thread failed.
+    pub async fn shutdown(mut self) -> Result<(), ServiceError> {
+        self.draining.store(true, Ordering::Release);
+        self.stop.send_replace(true);
+        let served =
+            (&mut self.served).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        served.map_err(io("serve"))?;
+        self.ended.await.unwrap_or(Ok(())).map_err(ServiceError::from)
+    }
+
+    /// Waits until the engine's thread ends by itself, which it does only when going on would be wrong.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn ended(&mut self) -> Result<(), ServiceError> {
+        (&mut self.ended).await.unwrap_or(Ok(())).map_err(ServiceError::from)
+    }
+}
+
+/// Starts a coordinator on SQLite in its data directory.
+///
+/// # Errors
+/// When directory, key, database, blobs or address cannot be used.
+pub async fn start(options: Options) -> Result<Handle, ServiceError> {
+    std::fs::create_dir_all(&options.data).map_err(io("make the data directory"))?;
+    let key = keys::load_or_create(&options.data)?;
+    let identity = Identity { network: options.network.clone(), coordinator: key.public().into() };
+    let store = SqliteStore::open(&options.data.join("tallymill.db"), &identity).await?;
+    start_with(options, key, Arc::new(store)).await
+}
+
+/// Starts a coordinator with this key on this database.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(
+    options: Options,
+    key: Keypair,
+    store: Arc<dyn Store>,
+) -> Result<Handle, ServiceError> {
+    let identity = Identity { network: options.network.clone(), coordinator: key.public().into() };
+    let grants = GrantPolicy {
+        issuer: identity.coordinator,
+        per_account: options.grant_per_account,
+        total: options.grant_total,
+    };
+    let mut config = Config::new(grants, options.operators.clone(), keys::random()?);
+    config.admission = options.admission;
+    let (queue, events) = (options.bounds.queue, options.bounds.events);
+    let parts = Parts { store: Arc::clone(&store), identity, config, queue, events };
+    let running = pipeline::start(parts).await?;
+    let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
+    let listener = TcpListener::bind(options.listen).await.map_err(io("listen"))?;
+    let addr = listener.local_addr().map_err(io("listen"))?;
+    let draining = Arc::new(AtomicBool::new(false));
+    let public = key.public();
+    let tokens = Tokens::new(keys::random()?, public);
+    let app = Arc::new(App {
+        options,
+        key,
+        store,
+        pipeline: running.pipeline,
+        events: running.events,
+        blobs,
+        tokens,
+        epoch: running.epoch,
+        draining: Arc::clone(&draining),
+        requests: AtomicU64::new(0),
+        tables: http::work::Tables::default(),
+    });
+    let (stop, mut stopped) = watch::channel(false);
+    let router = http::router(&app);
+    let served = tokio::spawn(async move {
+        let wait = async move { drop(stopped.wait_for(|stop| *stop).await) };
+        axum::serve(listener, router).with_graceful_shutdown(wait).await
+    });
+    Ok(Handle { addr, key: public, stop, draining, served, ended: running.ended })
+}
