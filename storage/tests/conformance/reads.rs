@@ -1,1 +1,247 @@
-//! Reads.
+//! Reads: single rows, pages by key, sums, and the audit of the ledger.
+
+use tallymill_engine::rows::{Batch, JobState, SuspensionKind, TaskState};
+use tallymill_ledger::{AccountKind, Amount, TransferKind};
+use tallymill_protocol::{AccountId, Digest, Key, LeaseDigest, TaskIndex};
+use tallymill_storage::{
+    BalanceTotal, Decided, JobFilter, Leaf, MAX_PAGE, Offence, Page, Rule, Store, TransferFilter,
+};
+
+use crate::world::{
+    Backend, account, balance, blob, books, empty, escrow, everything, filled, granted, host,
+    host_id, identity, job, job_id, key, once, owner, pending, replica, report, signed, suspension,
+    task, transfer, void,
+};
+
+crate::on_both! {
+    single_rows_are_found, jobs_come_newest_first, tasks_come_by_index_and_by_decision,
+    replicas_and_voids_of_a_task, reports_come_with_their_evidence, people_and_hosts_come_by_id,
+    credit_is_listed_and_summed, transfers_are_filtered, operators_and_blobs,
+    pages_are_limited, sound_books_pass_the_audit, every_rule_of_the_ledger_is_examined,
+}
+
+async fn single_rows_are_found(backend: impl Backend) {
+    let store = filled(&backend).await;
+    assert_eq!(store.job(job_id(5)).await.unwrap(), Some(job(5, JobState::Running)));
+    assert_eq!(store.job(job_id(6)).await.unwrap(), None);
+    assert_eq!(store.account(owner(1)).await.unwrap(), Some(account(1)));
+    assert_eq!(store.account(owner(3)).await.unwrap(), None);
+    assert_eq!(store.account_by_key(Key([2; 32])).await.unwrap(), Some(account(2)));
+    assert_eq!(store.host(host_id(20)).await.unwrap(), Some(host(20, 1)));
+    assert_eq!(store.task(job_id(5), TaskIndex(0)).await.unwrap(), Some(task(5, 0, 1)));
+    assert_eq!(store.task(job_id(5), TaskIndex(1)).await.unwrap(), None);
+    let answer = everything().once[0].clone();
+    assert_eq!(store.once(owner(1), "jobs", "first").await.unwrap(), Some(answer));
+    assert_eq!(store.once(owner(2), "jobs", "first").await.unwrap(), None);
+    assert_eq!(store.blob(Digest([1; 32])).await.unwrap(), Some(blob(1)));
+    let pages = store.pages(job_id(5), Page::first(10)).await.unwrap();
+    assert_eq!(pages, everything().pages);
+    assert!(store.pages(job_id(5), Page::after(0, 10)).await.unwrap().is_empty());
+}
+
+async fn numbers(store: &dyn Store, filter: JobFilter, page: Page<u64>) -> Vec<u64> {
+    store.jobs(filter, page).await.unwrap().iter().map(|row| row.number).collect()
+}
+
+async fn jobs_come_newest_first(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let mut jobs: Vec<_> = (6..10).map(|n| job(n, JobState::Finished)).collect();
+    jobs[0].payer = owner(2);
+    store.commit(&Batch { jobs, ..empty(2) }).await.unwrap();
+    let all = JobFilter::default();
+    assert_eq!(numbers(&*store, all, Page::first(2)).await, [9, 8]);
+    assert_eq!(numbers(&*store, all, Page::after(8, 10)).await, [7, 6, 5]);
+    assert_eq!(numbers(&*store, all, Page::after(u64::MAX, 1)).await, [9]);
+    let state = Some(JobState::Finished);
+    let finished = JobFilter { state, payer: None };
+    assert_eq!(numbers(&*store, finished, Page::after(9, 10)).await, [8, 7, 6]);
+    let payer = Some(owner(1));
+    assert_eq!(
+        numbers(&*store, JobFilter { payer, state: None }, Page::first(9)).await,
+        [9, 8, 7, 5]
+    );
+    assert_eq!(numbers(&*store, JobFilter { payer, state }, Page::after(8, 9)).await, [7]);
+}
+
+async fn tasks_come_by_index_and_by_decision(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let mut failed = task(5, 1, 2);
+    (failed.state, failed.cause) = (TaskState::Failed, Some("no agreement".to_owned()));
+    (failed.host, failed.outcome, failed.fuel) = (None, None, None);
+    (failed.output, failed.output_bytes) = (None, None);
+    let earlier = task(5, 9, 3);
+    let tasks = vec![earlier.clone(), failed.clone()];
+    store.commit(&Batch { tasks, ..empty(2) }).await.unwrap();
+    let first = task(5, 0, 1);
+    let by_index = store.tasks(job_id(5), None, Page::first(9)).await.unwrap();
+    assert_eq!(by_index, [first.clone(), failed.clone(), earlier.clone()]);
+    let state = Some(TaskState::Final);
+    let page = Page::after(TaskIndex(0), 9);
+    assert_eq!(store.tasks(job_id(5), state, page).await.unwrap(), [earlier.clone()]);
+    let decided = store.decided(job_id(5), Page::first(2)).await.unwrap();
+    let with_output = Decided { task: first, output: Some(vec![20; 3]) };
+    assert_eq!(decided, [with_output, Decided { task: failed, output: None }]);
+    let rest = store.decided(job_id(5), Page::after(2, 9)).await.unwrap();
+    assert_eq!(rest, [Decided { task: earlier, output: None }]);
+}
+
+async fn replicas_and_voids_of_a_task(backend: impl Backend) {
+    let store = filled(&backend).await;
+    store.commit(&Batch { voids: vec![void(2, 5, 2), void(3, 5, 3)], ..empty(2) }).await.unwrap();
+    let replicas = store.replicas(job_id(5), TaskIndex(0)).await.unwrap();
+    assert_eq!(replicas[1], replica(5, 0, 21));
+    assert_eq!(replicas.len(), 2);
+    let voids = store.voids(job_id(5), TaskIndex(2), Page::first(9)).await.unwrap();
+    assert_eq!(voids, [void(1, 5, 2), void(2, 5, 2)]);
+    let voids = store.voids(job_id(5), TaskIndex(2), Page::after(1, 9)).await.unwrap();
+    assert_eq!(voids, [void(2, 5, 2)]);
+}
+
+async fn reports_come_with_their_evidence(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let root = Digest([20; 32]);
+    assert_eq!(store.report(root).await.unwrap(), Some(report(20)));
+    assert_eq!(store.report_of(host_id(22), 0).await.unwrap(), Some(report(22)));
+    assert_eq!(store.report_of(host_id(22), 1).await.unwrap(), None);
+    assert_eq!(store.lease_token(LeaseDigest([77; 32])).await.unwrap(), Some(signed(77)));
+    assert_eq!(store.lease_token(LeaseDigest([78; 32])).await.unwrap(), None);
+    let leaf = |position| Leaf {
+        position,
+        job: job_id(5),
+        task: TaskIndex(position),
+        receipt: vec![20; 20],
+    };
+    assert_eq!(store.receipts(root, Page::first(9)).await.unwrap(), [leaf(0), leaf(1)]);
+    assert_eq!(store.receipts(root, Page::after(0, 9)).await.unwrap(), [leaf(1)]);
+    let keys = store.keys(owner(1), Page::first(9)).await.unwrap();
+    assert_eq!(keys, everything().keys);
+    assert!(store.keys(owner(1), Page::after(1, 9)).await.unwrap().is_empty());
+}
+
+async fn people_and_hosts_come_by_id(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let accounts = store.accounts(Page::first(9)).await.unwrap();
+    assert_eq!(accounts, [account(1), account(2)]);
+    assert_eq!(store.accounts(Page::after(owner(1), 9)).await.unwrap(), [account(2)]);
+    let hosts = store.hosts(None, Page::first(9)).await.unwrap();
+    assert_eq!(hosts, [host(20, 1), host(21, 2)]);
+    assert_eq!(store.hosts(Some(owner(2)), Page::first(9)).await.unwrap(), [host(21, 2)]);
+    let after = Page::after(host_id(21), 9);
+    assert!(store.hosts(Some(owner(2)), after).await.unwrap().is_empty());
+}
+
+async fn credit_is_listed_and_summed(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let mut batch = empty(2);
+    batch.balances = vec![balance(pending(5, 21), 8), balance(granted(2), 3)];
+    store.commit(&batch).await.unwrap();
+    let list = store.balances(owner(1), None, Page::first(9)).await.unwrap();
+    let mut expected =
+        [balance(granted(1), 0), balance(pending(5, 20), 50), balance(pending(5, 21), 8)];
+    expected.sort_by_key(|row| row.account.id());
+    assert_eq!(list, expected);
+    let after = Page::after(expected[0].account.id(), 1);
+    assert_eq!(store.balances(owner(1), None, after).await.unwrap(), expected[1..2]);
+    let one = store.balances(owner(1), Some("granted"), Page::first(9)).await.unwrap();
+    assert_eq!(one, [balance(granted(1), 0)]);
+    let total = |kind: &str, micros| BalanceTotal {
+        issuer: identity().coordinator,
+        kind: kind.to_owned(),
+        amount: Amount::new(micros),
+    };
+    let totals = store.totals(owner(1)).await.unwrap();
+    assert_eq!(totals, [total("granted", 0), total("pending", 58)]);
+    let of_job = store.job_balances(job_id(5), Page::first(9)).await.unwrap();
+    assert_eq!(of_job.len(), 3);
+    assert!(of_job.contains(&balance(escrow(5), 0)));
+}
+
+async fn transfers_are_filtered(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let rows = everything().transfers;
+    let read = |filter, page| store.transfers(filter, page);
+    assert_eq!(read(TransferFilter::All, Page::first(2)).await.unwrap(), rows[..2]);
+    assert_eq!(read(TransferFilter::All, Page::after(2, 9)).await.unwrap(), rows[2..]);
+    assert_eq!(read(TransferFilter::Job(job_id(5)), Page::first(9)).await.unwrap(), rows[1..]);
+    assert_eq!(read(TransferFilter::Owner(owner(1)), Page::first(9)).await.unwrap(), rows);
+    assert_eq!(read(TransferFilter::Owner(owner(1)), Page::after(1, 1)).await.unwrap(), rows[1..2]);
+    assert!(read(TransferFilter::Owner(owner(2)), Page::first(9)).await.unwrap().is_empty());
+}
+
+async fn operators_and_blobs(backend: impl Backend) {
+    let store = filled(&backend).await;
+    assert_eq!(store.admin(Page::first(9)).await.unwrap(), everything().admin);
+    assert!(store.admin(Page::after(1, 9)).await.unwrap().is_empty());
+    let kinds = [SuspensionKind::Account, SuspensionKind::Job];
+    let mut again = blob(1);
+    again.account = owner(2);
+    let batch = Batch {
+        suspensions: kinds.map(suspension).to_vec(),
+        blobs: vec![again, blob(3)],
+        once: vec![once("second", empty(2).now)],
+        ..empty(2)
+    };
+    store.commit(&batch).await.unwrap();
+    let [account, job] = kinds.map(suspension);
+    let module = suspension(SuspensionKind::Module);
+    let all = store.suspensions(Page::first(9)).await.unwrap();
+    assert_eq!(all, [account, job.clone(), module.clone()]);
+    let after = Page::after((SuspensionKind::Account, [8; 32]), 9);
+    assert_eq!(store.suspensions(after).await.unwrap(), [job, module]);
+    let blobs = store.blobs(owner(1), Page::after(Digest([1; 32]), 9)).await.unwrap();
+    assert_eq!(blobs, [blob(2), blob(3)]);
+    assert_eq!(store.blob_bytes(owner(1)).await.unwrap(), 3_000);
+    assert_eq!(store.blob_bytes(owner(2)).await.unwrap(), 0, "the first who uploads it keeps it");
+}
+
+async fn pages_are_limited(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let accounts = (0..=MAX_PAGE).map(|n| {
+        let mut row = account(3);
+        row.id.0[..4].copy_from_slice(&n.to_be_bytes());
+        row.current_key = Key(row.id.0);
+        row
+    });
+    let accounts: Vec<_> = accounts.collect();
+    store.commit(&Batch { accounts, ..empty(2) }).await.unwrap();
+    let page: Page<AccountId> = Page::first(u32::MAX);
+    assert_eq!(store.accounts(page).await.unwrap().len(), MAX_PAGE as usize);
+    assert!(store.accounts(Page::first(0)).await.unwrap().is_empty());
+}
+
+async fn sound_books_pass_the_audit(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let audit = store.audit_ledger().await.unwrap();
+    assert_eq!((audit.transfers, audit.balances), (3, 4));
+    assert_eq!(audit.sums, [(identity().coordinator, 0)]);
+    assert_eq!(audit.offences, []);
+}
+
+/// Pays the same slots twice, lets an account fall below its floor and closes a job with credit left in it.
+async fn every_rule_of_the_ledger_is_examined(backend: impl Backend) {
+    let store = backend.open().await;
+    let mut batch = Batch { jobs: vec![job(5, JobState::Finished)], ..empty(1) };
+    books(&mut batch);
+    batch.transfers.push(transfer(4, TransferKind::Earn, (escrow(5), pending(5, 20))));
+    batch.balances = vec![
+        balance(key(AccountKind::Grants), -50),
+        balance(granted(1), 1),
+        balance(escrow(5), -50),
+        balance(pending(5, 20), 100),
+    ];
+    store.commit(&batch).await.unwrap();
+    let audit = store.audit_ledger().await.unwrap();
+    let offence =
+        |rule, subject: String, found, expected| Offence { rule, subject, found, expected };
+    let id = |account: tallymill_ledger::AccountKey| Digest(account.id().0).to_string();
+    let mut closed = [(id(escrow(5)), -50), (id(pending(5, 20)), 100)];
+    closed.sort();
+    let mut expected = vec![
+        offence(Rule::SumIsZero, identity().coordinator.to_string(), 1, 0),
+        offence(Rule::BalanceIsTransfers, id(granted(1)), 1, 0),
+        offence(Rule::Floor, id(escrow(5)), -50, 0),
+        offence(Rule::PaidOnce, Digest([5; 32]).to_string(), 2, 1),
+    ];
+    expected.extend(closed.map(|(id, found)| offence(Rule::ClosedIsEmpty, id, found, 0)));
+    assert_eq!(audit.offences, expected);
+}
