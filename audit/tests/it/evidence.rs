@@ -1,0 +1,151 @@
+//! The chain of signatures: whole, and broken at each of its links.
+
+use tallymill_audit::{Doubt, Evidence, EvidenceError, check_signatures};
+use tallymill_protocol::{Digest, HostId, JobId, Key, Keypair, LeaseDigest, Network, TaskIndex};
+
+use crate::world::World;
+
+fn doubt(evidence: &Evidence) -> Doubt {
+    check_signatures(evidence, None).unwrap_err()
+}
+
+#[test]
+fn honest_evidence_is_believed_from_either_kind_of_input() {
+    for world in [World::range(), World::table()] {
+        let evidence = world.evidence();
+        let believed = check_signatures(&evidence, Some(world.coordinator.public())).unwrap();
+        assert_eq!(
+            (believed.receipt, believed.manifest),
+            (world.receipts[1].clone(), world.manifest)
+        );
+    }
+}
+
+#[test]
+fn a_file_reads_back_and_others_are_refused() {
+    let world = World::table();
+    let evidence = world.evidence();
+    let text = evidence.to_json().unwrap();
+    assert_eq!(Evidence::from_json(text.as_bytes()).unwrap(), evidence);
+    let blobs = evidence.blobs().unwrap();
+    assert_eq!((blobs.module, blobs.input), (world.manifest.module, Some(world.receipts[1].input)));
+    assert_eq!(blobs.files.len(), 1);
+    assert_eq!(World::range().evidence().blobs().unwrap().input, None);
+    let refused = |from: &str, to: &str| {
+        Evidence::from_json(text.replacen(from, to, 1).as_bytes()).unwrap_err()
+    };
+    assert!(matches!(
+        refused("\"version\": 1", "\"version\": 2"),
+        EvidenceError::Kind { version: 2, .. }
+    ));
+    assert!(matches!(refused("tallymill-evidence", "other"), EvidenceError::Kind { .. }));
+    assert!(refused("\"position\"", "\"extra\": 1, \"position\"").to_string().contains("extra"));
+    assert!(matches!(
+        Evidence::from_json(&vec![b' '; 2 << 20]),
+        Err(EvidenceError::TooLong { .. })
+    ));
+}
+
+#[test]
+fn another_coordinator_than_the_trusted_one_is_named() {
+    let world = World::range();
+    let trusted = Key([9; 32]);
+    let doubt = check_signatures(&world.evidence(), Some(trusted)).unwrap_err();
+    assert_eq!(doubt, Doubt::Coordinator { trusted, found: world.coordinator.public() });
+}
+
+#[test]
+fn signatures_of_others_are_refused() {
+    let stranger = || Keypair::from_secret(&[77; 32]);
+    let forge: [fn(&mut World, Keypair); 3] = [
+        |world, key| world.submitter = key,
+        |world, key| world.coordinator = key,
+        |world, key| world.host = key,
+    ];
+    for forge in forge {
+        let mut world = World::range();
+        forge(&mut world, stranger());
+        assert!(matches!(doubt(&world.evidence()), Doubt::Signature(_)));
+    }
+}
+
+#[test]
+fn a_receipt_changed_after_signing_is_not_under_the_root() {
+    let mut evidence = World::range().evidence();
+    let last = evidence.receipt.len() - 1;
+    evidence.receipt[last] ^= 1;
+    assert_eq!(doubt(&evidence), Doubt::Inclusion { position: 1 });
+    let mut evidence = World::range().evidence();
+    evidence.position = 0;
+    assert_eq!(doubt(&evidence), Doubt::Inclusion { position: 0 });
+    let mut evidence = World::range().evidence();
+    evidence.proof.pop();
+    assert_eq!(doubt(&evidence), Doubt::Inclusion { position: 1 });
+}
+
+#[test]
+fn parts_that_do_not_belong_together_are_named() {
+    type Break = fn(&mut World);
+    let cases: [(Break, &str); 17] = [
+        (|w| w.receipts[1].lease = LeaseDigest([1; 32]), "another lease"),
+        (|w| w.receipts[1].task = TaskIndex(3), "one of the lease's"),
+        (|w| with_lease(w, |l| l.count = 9, TaskIndex(8)), "one of the job's"),
+        (|w| with_lease(w, |l| l.job = JobId([1; 32]), TaskIndex(1)), "another job"),
+        (|w| with_lease(w, |l| l.host = HostId([1; 32]), TaskIndex(1)), "another host"),
+        (
+            |w| with_lease(w, |l| l.payer = tallymill_protocol::AccountId([1; 32]), TaskIndex(1)),
+            "another payer",
+        ),
+        (|w| with_lease(w, |l| l.module = Digest::ZERO, TaskIndex(1)), "another module"),
+        (|w| with_lease(w, |l| l.versions.meter += 1, TaskIndex(1)), "different versions"),
+        (|w| with_lease(w, |l| l.limits.fuel += 1, TaskIndex(1)), "different limits"),
+        (|w| with_lease(w, |l| l.tariff.fuel += 1, TaskIndex(1)), "different tariffs"),
+        (
+            |w| with_lease(w, |l| l.network = Network::new("other").unwrap(), TaskIndex(1)),
+            "different networks",
+        ),
+        (
+            |w| w.report.coordinator = tallymill_protocol::CoordinatorId([1; 32]),
+            "another coordinator",
+        ),
+        (|w| w.report.epoch += 1, "another epoch"),
+        (|w| w.report.network = Network::new("other").unwrap(), "different networks"),
+        (|w| w.receipts[1].fuel = w.lease.limits.fuel + 1, "fuel is above"),
+        (|w| w.receipts[1].peak_memory = w.lease.limits.memory + 1, "memory is above"),
+        (|w| w.receipts[1].bytes_out = w.lease.limits.output + 1, "output is above"),
+    ];
+    for (change, words) in cases {
+        let mut world = World::range();
+        change(&mut world);
+        let doubt = doubt(&world.evidence());
+        assert!(
+            matches!(&doubt, Doubt::Disagree(text) if text.contains(words)),
+            "{words}: {doubt}"
+        );
+    }
+}
+
+/// Changes the lease and lets the receipt name the changed one.
+fn with_lease(world: &mut World, change: fn(&mut tallymill_protocol::Lease), task: TaskIndex) {
+    change(&mut world.lease);
+    world.receipts[1].lease = world.lease.digest();
+    world.receipts[1].task = task;
+}
+
+#[test]
+fn an_input_that_the_submitter_did_not_sign_is_refused() {
+    let refused = |world: &World| matches!(doubt(&world.evidence()), Doubt::Input { task: 1, .. });
+    for mut world in [World::range(), World::table()] {
+        world.receipts[1].input = Digest::of(b"other");
+        assert!(refused(&world));
+    }
+    let mut world = World::table();
+    world.receipts[1].bytes_in += 1;
+    assert!(refused(&world), "another length");
+    let mut world = World::table();
+    world.entry = None;
+    assert!(refused(&world), "no entry");
+    let mut world = World::table();
+    world.entry.as_mut().unwrap().entry[0] ^= 1;
+    assert!(refused(&world), "an entry that is not under the root");
+}
