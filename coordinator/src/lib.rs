@@ -18,3 +18,4 @@ pub mod tokens;
 
 pub use options::{Bounds, Options};
 pub use service::{Handle, ServiceError, start, start_with};
+pub use tallymill_engine::Admission;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
 use tallymill_protocol::{JobId, Micros};
-use tallymill_storage::{CommitError, Identity, Store};
+use tallymill_storage::{CommitError, Commits, Identity};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -113,7 +113,7 @@ pub enum PipelineError {
 /// What the thread needs beside its queue.
 pub struct Parts {
     /// The database.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Commits>,
     /// Network and coordinator.
     pub identity: Identity,
     /// The engine's policy.
@@ -286,7 +286,11 @@ impl Worker {
     fn settle(&mut self, done: Option<(Box<Step>, Result<(), CommitError>)>) -> Result<(), String> {
         let Some(flight) = self.in_flight.take() else { return Ok(()) };
         let (step, result) = done.ok_or_else(|| "the commit was interrupted".to_owned())?;
-        result.map_err(|error| error.to_string())?;
+        result.map_err(|error| {
+            // Before the callers are dropped: who hears "unavailable" must not read "ready" after it.
+            self.ready.store(false, Ordering::Release);
+            error.to_string()
+        })?;
         let step = *step;
         if !step.batch.is_empty() {
             self.acknowledged = step.batch.sequence;

@@ -113,7 +113,7 @@ pub async fn start_with(
     let mut config = Config::new(grants, options.operators.clone(), keys::random()?);
     config.admission = options.admission;
     let (queue, events) = (options.bounds.queue, options.bounds.events);
-    let parts = Parts { store: Arc::clone(&store), identity, config, queue, events };
+    let parts = Parts { store: Arc::<dyn Store>::clone(&store), identity, config, queue, events };
     let running = pipeline::start(parts).await?;
     let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
     let listener = TcpListener::bind(options.listen).await.map_err(io("listen"))?;
