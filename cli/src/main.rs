@@ -15,7 +15,7 @@ use args::{Cli, Verb};
 
 fn main() -> ExitCode {
     // Children that run or compile guests never get further than this: they hold no keys and parse no options.
-    if let Some(code) = tallymill_sandbox::child_main(std::env::args_os()) {
+    if let Some(code) = tallymill_sandbox::child_main(std::env::args_os().skip(1)) {
         return code;
     }
     let cli = Cli::parse();
@@ -36,7 +36,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Dev(args) => verb::dev::run(&common, args).await,
         Verb::Open => verb::open::run(&common).await,
-        Verb::Coordinator(args) => verb::coordinator::run(args).await,
+        Verb::Coordinator(args) => verb::coordinator::run(&common, args).await,
         Verb::Worker(args) => verb::worker::run(&common, args).await,
         Verb::Run(args) => verb::run::run(&common, &args),
         Verb::Quote(args) => verb::submit::quote(&common, args).await,

@@ -30,6 +30,11 @@ pub fn raw(bytes: &[u8]) {
     let _closed = out.write_all(bytes).and_then(|()| out.flush());
 }
 
+/// Prints bytes to stderr as they are: what the user's own program said.
+pub fn raw_note(bytes: &[u8]) {
+    let _closed = std::io::stderr().write_all(bytes);
+}
+
 /// Prints a line to stderr.
 pub fn note(text: impl std::fmt::Display) {
     let _closed = writeln!(std::io::stderr(), "{text}");

@@ -77,8 +77,11 @@ impl Client {
             issued: now(),
         };
         let body = Body::Cbor(key.pair().sign(&statement).to_bytes());
-        let _: serde_json::Value = self.http.open(Method::POST, "/api/v1/accounts", body).await?;
-        Ok(())
+        match self.http.call(Method::POST, "/api/v1/accounts", body).await {
+            // It is published already.
+            Err(Error::Refused(problem)) if problem.status == 409 => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// The account this client speaks for.
@@ -157,6 +160,18 @@ impl Client {
             self.http.call(Method::GET, &format!("/api/v1/blobs/{digest}"), Body::Nothing).await?;
         let bytes = response.bytes().await.map_err(|e| Error::Answer(e.to_string()))?;
         if Digest::of(&bytes) == digest { Ok(bytes.to_vec()) } else { Err(Error::Corrupt(digest)) }
+    }
+
+    /// Downloads a part of a blob. The caller checks it: a part has no digest of its own.
+    ///
+    /// # Errors
+    /// When it is not there or may not be read.
+    pub async fn blob_range(&self, digest: Digest, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let range = format!("bytes={offset}-{}", offset.saturating_add(length - 1));
+        self.http.range(&format!("/api/v1/blobs/{digest}"), &range).await
     }
 
     /// A job that was submitted before.

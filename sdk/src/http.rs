@@ -109,6 +109,20 @@ impl Http {
         }
     }
 
+    /// Reads a part of something.
+    pub async fn range(&self, path: &str, range: &str) -> Result<Vec<u8>, Error> {
+        let token = self.token(false).await?;
+        let request = self.request(Method::GET, path, Body::Nothing).header("range", range).bearer_auth(token);
+        let response = request.send().await.map_err(|e| self.unreachable(e))?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let bytes = response.bytes().await.map_err(|e| self.unreachable(e))?;
+                Ok(bytes.to_vec())
+            }
+            _ => Err(problem(response).await),
+        }
+    }
+
     /// A call that needs no login.
     pub async fn open<T: DeserializeOwned>(
         &self,

@@ -1,0 +1,50 @@
+//! `tallymill coordinator`: run a super-node until told to stop.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tallymill_coordinator::{Admission, Options};
+use tallymill_protocol::{AccountId, Network};
+use tokio::signal::unix::{signal, SignalKind};
+
+use crate::args::{Common, CoordinatorArgs};
+use crate::fault::Usage;
+use crate::ui;
+
+pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+    let options = options(args)?;
+    let data = options.data.display().to_string();
+    let handle = tallymill_coordinator::start(options).await.context("failed to start the coordinator")?;
+    let url = format!("http://{}", handle.addr);
+    if common.json {
+        ui::json(&serde_json::json!({ "listening": url }))?;
+    } else {
+        ui::line(format!("listening on {url}, data in {data}; Ctrl-C stops"));
+    }
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
+    handle.shutdown().await.context("failed to stop cleanly")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(args: CoordinatorArgs) -> anyhow::Result<Options> {
+    let network = Network::new(&args.network)
+        .ok_or_else(|| Usage("--network: 1 to 128 bytes without control characters".to_owned()))?;
+    let mut options = Options::new(args.listen, args.data, network);
+    options.origin = args.public;
+    options.admission = match args.admission.as_str() {
+        "open" => Admission::Open,
+        "approved" => Admission::Approved,
+        "closed" => Admission::Closed,
+        other => return Err(Usage(format!("--admission {other}: open, approved or closed")).into()),
+    };
+    options.operators = args.operators.iter().map(|text| operator(text)).collect::<Result<_, _>>()?;
+    Ok(options)
+}
+
+fn operator(text: &str) -> Result<AccountId, Usage> {
+    text.parse().map_err(|e| Usage(format!("--operator {text}: {e}; see: tallymill key show")))
+}

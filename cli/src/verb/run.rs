@@ -1,0 +1,104 @@
+//! `tallymill run`: a program in the sandbox of this machine, in a child process of its own.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tallymill_protocol::{Digest, Limits, Outcome, TaskIndex};
+use tallymill_sandbox::{Control, InputFile, JobSpec, Launcher, Prepared, Runner, TaskResult, TaskSpec};
+
+use super::{limits, named_files, pair, read};
+use crate::args::{Common, RunArgs};
+use crate::fault::Usage;
+use crate::ui;
+
+/// Exit code of a guest that did not exit by itself: trapped, out of fuel, …
+const NOT_EXITED: u8 = 1;
+
+/// The job that the options of a command line describe.
+pub fn job_spec(inputs: &[String], env: &[String], argv: &[String], limits: Limits) -> anyhow::Result<JobSpec> {
+    let mut spec = JobSpec::new(limits);
+    spec.argv = argv.to_vec();
+    for variable in env {
+        let (name, value) = pair(variable, "K=V")?;
+        spec.environment.push((name.to_owned(), value.to_owned()));
+    }
+    spec.environment.sort();
+    let files = named_files(inputs)?.into_iter();
+    spec.files = files.map(|(name, bytes)| InputFile { name, bytes: bytes.into() }).collect();
+    spec.files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(spec)
+}
+
+/// Meters and compiles a module in a child.
+pub fn prepare(module: &[u8]) -> anyhow::Result<(Launcher, Prepared)> {
+    let launcher = Launcher::current_exe().context("failed to find this program's own file")?;
+    let prepared = tallymill_sandbox::prepare(None, &launcher, module).context("failed to prepare the module")?;
+    Ok((launcher, prepared))
+}
+
+/// Runs a module here on these inputs.
+pub fn local(module: &[u8], spec: Arc<JobSpec>, inputs: &[Vec<u8>]) -> anyhow::Result<Vec<TaskResult>> {
+    let (launcher, prepared) = prepare(module)?;
+    let mut runner = Runner::new(launcher, prepared, Duration::from_secs(600));
+    let task = |(index, input): (u32, &Vec<u8>)| {
+        let task = TaskSpec { job: Arc::clone(&spec), index: TaskIndex(index), input: input.as_slice().into() };
+        Ok(runner.run_one(&task, &Control::new()?)?)
+    };
+    (0..).zip(inputs).map(task).collect()
+}
+
+/// Standard input: a file, this command's own when it is not a terminal, or nothing.
+fn stdin(args: &RunArgs) -> anyhow::Result<Vec<u8>> {
+    match &args.stdin {
+        Some(path) if path != Path::new("-") => read(path),
+        None if std::io::stdin().is_terminal() => Ok(Vec::new()),
+        _ => {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("failed to read standard input")?;
+            Ok(bytes)
+        }
+    }
+}
+
+pub fn run(common: &Common, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let module = read(&args.module)?;
+    let mut spec = job_spec(&args.inputs, &args.env, &args.args, limits(&args.limits))?;
+    if let Some(seed) = &args.seed {
+        let seed: Digest = seed.parse().map_err(|e| Usage(format!("--seed: {e}")))?;
+        spec.seed = *seed.as_bytes();
+    }
+    let (launcher, prepared) = prepare(&module)?;
+    let task = TaskSpec { job: Arc::new(spec), index: TaskIndex(0), input: stdin(args)?.into() };
+    let mut runner = Runner::new(launcher, prepared.clone(), Duration::from_secs(args.wall));
+    let result = runner.run_one(&task, &Control::new()?).context("the run is void")?;
+    if let Some(path) = &args.receipt {
+        let receipt = tallymill_audit::LocalReceipt::new(&prepared, &task, &result);
+        std::fs::write(path, receipt.to_json()?).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    print(common, &result)
+}
+
+fn print(common: &Common, result: &TaskResult) -> anyhow::Result<ExitCode> {
+    if common.json {
+        ui::json(&serde_json::json!({
+            "outcome": result.outcome.to_string(), "fuel": result.fuel.to_string(),
+            "output": String::from_utf8_lossy(&result.output), "log": String::from_utf8_lossy(&result.log),
+            "output_digest": Digest::of(&result.output).to_string(), "peak_memory": result.peak_memory.to_string(),
+            "cpu_time_us": result.cpu_time_us.to_string(),
+        }))?;
+    } else {
+        ui::raw(&result.output);
+        ui::raw_note(&result.log);
+    }
+    Ok(match result.outcome {
+        Outcome::Exited(code) => ExitCode::from(code),
+        other => {
+            ui::note(format!("the program {other} after {} fuel", result.fuel));
+            ExitCode::from(NOT_EXITED)
+        }
+    })
+}
