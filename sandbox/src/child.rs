@@ -34,11 +34,6 @@ pub(crate) const RUN: &str = "__run-child";
 /// First argument of a child that compiles.
 pub(crate) const COMPILE: &str = "__compile-child";
 
-/// CPU time of one compilation, seconds.
-pub(crate) const COMPILE_CPU: u64 = 10;
-/// Writable memory of one compilation, bytes.
-pub(crate) const COMPILE_MEMORY: u64 = 1 << 30;
-
 /// Results are handed over together until they are this many bytes…
 const FLUSH_BYTES: usize = 64 << 10;
 /// …or the first of them is this old.
@@ -55,16 +50,18 @@ const PROGRESS_AGE: Duration = Duration::from_millis(100);
 /// }
 /// ```
 pub fn child_main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
-    let work: fn() -> io::Result<()> = match arguments.next()?.to_str()? {
-        RUN => run_child,
-        COMPILE => compile_child,
+    let done = match arguments.next()?.to_str()? {
+        RUN => confine().and_then(|()| run_child()),
+        COMPILE => confine()
+            .and_then(|()| compile_child(number(arguments.next())?, number(arguments.next())?)),
         _ => return None,
     };
-    Some(if confine().and_then(|()| work()).is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn number(argument: Option<OsString>) -> io::Result<u64> {
+    let number = argument.and_then(|text| text.to_str()?.parse().ok());
+    number.ok_or_else(|| io::Error::other("a limit is missing"))
 }
 
 /// Gives up what a child never needs: new privileges, core files, being read by others, outliving its parent.
@@ -87,9 +84,9 @@ fn broken(error: WireError) -> io::Error {
     io::Error::other(error)
 }
 
-fn compile_child() -> io::Result<()> {
-    limit(Resource::Cpu, COMPILE_CPU)?;
-    limit(Resource::Data, COMPILE_MEMORY)?;
+fn compile_child(cpu_seconds: u64, memory: u64) -> io::Result<()> {
+    limit(Resource::Cpu, cpu_seconds)?;
+    limit(Resource::Data, memory)?;
     let mut stream = stream()?;
     let longest = u64::from(Screen::default().module_bytes) + wire::OVERHEAD;
     let frame = wire::read(&mut stream, longest).map_err(broken)?.unwrap_or_default();

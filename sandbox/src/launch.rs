@@ -1,6 +1,5 @@
 //! Starting children and talking to them without ever blocking on one that does not answer.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -18,12 +17,28 @@ use crate::wire::{self, WireError};
 /// Most bytes read from a child in one turn.
 const READ_BYTES: usize = 64 << 10;
 
-/// How children are started: which program, with which arguments before the sandbox's own.
+/// How children are started, and what one that compiles may use.
 #[derive(Debug, Clone)]
 pub struct Launcher {
     program: PathBuf,
-    arguments: Vec<OsString>,
     show_errors: bool,
+    compile: CompileLimits,
+}
+
+/// What one compilation may use; beyond it the child is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// CPU time, seconds.
+    pub cpu_seconds: u64,
+    /// Writable memory, bytes.
+    pub memory: u64,
+}
+
+impl Default for CompileLimits {
+    /// 10 s and 1 GiB: a module at the screening limits takes about half of each.
+    fn default() -> Self {
+        Self { cpu_seconds: 10, memory: 1 << 30 }
+    }
 }
 
 impl Launcher {
@@ -38,7 +53,7 @@ impl Launcher {
     /// Children run this program, whose `main` must call [`child_main`](crate::child_main) first.
     #[must_use]
     pub fn program(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), show_errors: false }
+        Self { program: program.into(), show_errors: false, compile: CompileLimits::default() }
     }
 
     /// Lets children write to this process's standard error, for finding faults of the sandbox itself.
@@ -48,12 +63,24 @@ impl Launcher {
         self
     }
 
+    /// Lets compilations use other amounts than the default.
+    #[must_use]
+    pub const fn with_compile_limits(mut self, limits: CompileLimits) -> Self {
+        self.compile = limits;
+        self
+    }
+
+    /// What one compilation may use.
+    pub(crate) const fn compile_limits(&self) -> CompileLimits {
+        self.compile
+    }
+
     /// Starts a child with `input` as descriptor 0.
-    pub(crate) fn start(&self, verb: &str, input: Option<&File>) -> io::Result<Link> {
+    pub(crate) fn start(&self, arguments: &[&str], input: Option<&File>) -> io::Result<Link> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(verb).env_clear().current_dir("/");
+        command.args(arguments).env_clear().current_dir("/");
         command.stdin(
             input.map_or_else(|| Ok(Stdio::null()), |file| file.try_clone().map(Stdio::from))?,
         );

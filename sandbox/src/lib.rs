@@ -27,7 +27,7 @@ pub use cache::{Cache, CacheError};
 pub use child::child_main;
 pub use control::{Control, Progress};
 pub use engine::{CompiledModule, ENGINE_NAME, Engine, EngineError};
-pub use launch::Launcher;
+pub use launch::{CompileLimits, Launcher};
 pub use prepare::{PrepareError, Prepared, prepare};
 pub use profile::{ModuleError, profile, screen, versions};
 pub use run::{run_task, with_stack};

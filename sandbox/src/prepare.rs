@@ -11,9 +11,9 @@ use tallymill_meter::{ModuleInfo, Screen};
 use tallymill_protocol::Digest;
 
 use crate::cache::Cache;
-use crate::child::{COMPILE, COMPILE_CPU, COMPILE_MEMORY};
+use crate::child::COMPILE;
 use crate::engine::{CompiledModule, Engine, EngineError};
-use crate::launch::{Broken, Launcher};
+use crate::launch::{Broken, CompileLimits, Launcher};
 use crate::wire::{self, Compiled};
 
 /// Wall-clock time of one compilation: its CPU time on a machine that does six other things at once.
@@ -36,10 +36,13 @@ pub enum PrepareError {
         limit: u64,
     },
     /// Compiling it was stopped.
-    #[error("compiling the module was stopped ({status}): at most {COMPILE_CPU} s of CPU time and {} MiB", COMPILE_MEMORY >> 20)]
+    #[error("compiling the module was stopped ({status}): at most {} s of CPU time and {} MiB",
+        limits.cpu_seconds, limits.memory >> 20)]
     TooCostly {
         /// How the process that compiled it ended.
         status: String,
+        /// What it was allowed to use.
+        limits: CompileLimits,
     },
     /// The engine failed.
     #[error("the module could not be compiled: {0}")]
@@ -132,7 +135,13 @@ fn compile(launcher: &Launcher, module: &[u8]) -> Result<Compiled, PrepareError>
     if found > limit {
         return Err(PrepareError::TooLong { found, limit });
     }
-    let mut link = launcher.start(COMPILE, None)?;
+    let limits = launcher.compile_limits();
+    let numbers = [limits.cpu_seconds, limits.memory].map(|number| number.to_string());
+    let mut link = launcher.start(&[COMPILE, &numbers[0], &numbers[1]], None)?;
+    let stopped = |broken| match broken {
+        Broken::Died(status) => PrepareError::TooCostly { status, limits },
+        Broken::Nonsense(what) => PrepareError::Engine(what),
+    };
     wire::put_module(module, link.outgoing());
     let until = Instant::now() + COMPILE_WALL;
     loop {
@@ -143,17 +152,10 @@ fn compile(launcher: &Launcher, module: &[u8]) -> Result<Compiled, PrepareError>
             }
             Ok(None) if Instant::now() >= until => {
                 let status = format!("no answer after {} s", COMPILE_WALL.as_secs());
-                return Err(PrepareError::TooCostly { status });
+                return Err(PrepareError::TooCostly { status, limits });
             }
             Ok(None) => link.turn(until, None).map_err(stopped)?,
             Err(broken) => return Err(stopped(broken)),
         }
-    }
-}
-
-fn stopped(broken: Broken) -> PrepareError {
-    match broken {
-        Broken::Died(status) => PrepareError::TooCostly { status },
-        Broken::Nonsense(what) => PrepareError::Engine(what),
     }
 }

@@ -58,6 +58,10 @@ struct Batch<'b> {
     /// When the first of the sent tasks began, as far as it can be known here.
     began: Instant,
     stopped: Stopped,
+    /// Whether the child has said that it runs the first of the sent tasks.
+    known: bool,
+    /// Whether tasks are sent one by one, because a child died and it is not known over which.
+    careful: bool,
 }
 
 /// What was wished to stop: it counts for a new child too.
@@ -104,6 +108,8 @@ impl Runner {
             sent_bytes: 0,
             began: Instant::now(),
             stopped: Stopped::default(),
+            known: false,
+            careful: false,
         };
         batch.refuse_oversized();
         let mut starts = 0;
@@ -142,7 +148,7 @@ impl Runner {
         if self.link.is_some() {
             return Ok(());
         }
-        let start = self.launcher.start(RUN, Some(self.prepared.artefact()));
+        let start = self.launcher.start(&[RUN], Some(self.prepared.artefact()));
         let mut link = start
             .map_err(|error| Void::new(VoidCause::Other, format!("no child process: {error}")))?;
         wire::put_load(&self.prepared.info, link.outgoing());
@@ -199,8 +205,9 @@ impl Runner {
         batch.drop_unwanted();
         while let Some(position) = batch.unsent.front().copied() {
             let task = &batch.tasks[position];
-            let room = batch.sent.len() < AHEAD_TASKS
-                && batch.sent_bytes + task.input.len() <= AHEAD_BYTES;
+            let ahead = if batch.careful { 1 } else { AHEAD_TASKS };
+            let room =
+                batch.sent.len() < ahead && batch.sent_bytes + task.input.len() <= AHEAD_BYTES;
             if !room && !batch.sent.is_empty() {
                 return;
             }
@@ -270,6 +277,7 @@ impl Batch<'_> {
         let task = &self.tasks[first.position];
         match news {
             News::Progress(number, fuel) if number == first.number => {
+                self.known = true;
                 self.control.set_progress(Some(Progress { index: task.index, fuel }));
             }
             News::Done(number, result) if number == first.number => {
@@ -279,6 +287,7 @@ impl Batch<'_> {
                 self.sent.pop_front();
                 self.sent_bytes -= task.input.len();
                 self.began = Instant::now();
+                self.known = false;
                 self.answer(first.position, result);
             }
             _ => return Err(nonsense("an answer out of turn")),
@@ -323,14 +332,22 @@ impl Batch<'_> {
         }
     }
 
-    /// Answers for the task that ran when the child died, and takes back those behind it.
+    /// Answers for the task that the child ran when it died, and takes back those behind it.
+    ///
+    /// Results that the child had not handed over yet are lost with it, so the first task without a result may have been done and a
+    /// later one be the cause. Unless the child had spoken of the first, all go to a new child, one by one: then it is certain.
     fn after_death(&mut self, void: Void) {
-        let Some(first) = self.sent.pop_front() else { return };
-        self.answer(first.position, Err(void));
-        for waiting in self.sent.drain(..).rev() {
+        if self.known || self.sent.len() <= 1 {
+            if let Some(first) = self.sent.pop_front() {
+                self.answer(first.position, Err(void));
+            }
+        } else {
+            self.careful = true;
+        }
+        while let Some(waiting) = self.sent.pop_back() {
             self.unsent.push_front(waiting.position);
         }
-        self.sent_bytes = 0;
+        (self.sent_bytes, self.known) = (0, false);
     }
 
     /// Answers all that is left with the same void.
@@ -362,3 +379,6 @@ fn plausible(task: &TaskSpec, result: &TaskResult) -> Result<(), &'static str> {
     ];
     holds.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,8 @@ fn honest_receipts_hold() {
 #[test]
 fn every_false_figure_is_named() {
     let world = World::range();
-    let cases: [(fn(&mut Receipt), &str); 10] = [
+    type Falsify = fn(&mut Receipt);
+    let cases: [(Falsify, &str); 10] = [
         (|r| r.module = Digest::ZERO, "module"),
         (|r| r.input = Digest::ZERO, "input"),
         (|r| r.metered = Digest::ZERO, "metered module"),

@@ -7,7 +7,8 @@ use tallymill_meter::SLICE;
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, Outcome, TaskIndex};
 use tallymill_sandbox::{
-    Control, JobSpec, PrepareError, Runner, TaskResult, TaskSpec, Void, prepare, screen,
+    CompileLimits, Control, JobSpec, Launcher, PrepareError, Runner, TaskResult, TaskSpec, Void,
+    prepare, screen,
 };
 
 use crate::guest::{
@@ -244,8 +245,7 @@ fn a_program_that_is_no_child_voids_the_batch_instead_of_hanging() {
     for (program, cause) in
         [("/bin/true", VoidCause::ChildDied), ("/nonexistent", VoidCause::Other)]
     {
-        let mut runner =
-            Runner::new(tallymill_sandbox::Launcher::program(program), prepared.clone(), HOUR);
+        let mut runner = Runner::new(Launcher::program(program), prepared.clone(), HOUR);
         let results = run_all(&mut runner, &tasks, &Control::new().unwrap());
         assert!(
             results.iter().all(|result| result.as_ref().unwrap_err().cause == cause),
@@ -258,8 +258,7 @@ fn a_program_that_is_no_child_voids_the_batch_instead_of_hanging() {
 fn a_child_that_talks_nonsense_is_ended() {
     let prepared = prepare(None, &launcher(), &module(ECHO)).unwrap();
     // It repeats what it is told on the wrong descriptor, or answers with a frame of four gigabytes.
-    let mut runner =
-        Runner::new(tallymill_sandbox::Launcher::program("/usr/bin/yes"), prepared, HOUR);
+    let mut runner = Runner::new(Launcher::program("/usr/bin/yes"), prepared, HOUR);
     let void = runner.run_one(&task(job(), b""), &Control::new().unwrap()).unwrap_err();
     assert_eq!(void.cause, VoidCause::ChildDied);
     assert!(void.detail.contains("at most"), "{void}");
@@ -287,12 +286,37 @@ fn a_refused_module_comes_back_with_the_meters_words() {
     assert!(matches!(long, PrepareError::TooLong { limit: 8_388_608, .. }), "{long}");
 }
 
+/// A valid module within the screening limits that takes Cranelift seconds and hundreds of megabytes.
+fn costly() -> Vec<u8> {
+    let line =
+        "(local.set 0 (i32.add (local.get 0) (i32.mul (local.get 1) (i32.load (local.get 0)))))";
+    let functions: String =
+        (0..4000).map(|_| format!("(func (param i32 i32) {})", line.repeat(60))).collect();
+    module(&format!("(module (memory 1) {functions} (func (export \"_start\")))"))
+}
+
+#[test]
+fn compiling_beyond_its_limits_is_stopped() {
+    let costly = costly();
+    let stopped = |cpu_seconds, memory| {
+        let launcher = Launcher::program(env!("CARGO_BIN_EXE_sandbox-child"));
+        let limits = CompileLimits { cpu_seconds, memory };
+        prepare(None, &launcher.with_compile_limits(limits), &costly).unwrap_err()
+    };
+    let by_time = stopped(1, 1 << 40);
+    assert!(
+        matches!(&by_time, PrepareError::TooCostly { status, .. } if status.contains("SIG")),
+        "{by_time}"
+    );
+    let by_memory = stopped(100, 8 << 20);
+    assert!(by_memory.to_string().contains("at most 100 s of CPU time and 8 MiB"), "{by_memory}");
+}
+
 #[test]
 fn a_compiler_that_dies_is_an_error_with_its_status() {
-    let error = prepare(None, &tallymill_sandbox::Launcher::program("/bin/false"), &module(SPIN))
-        .unwrap_err();
+    let error = prepare(None, &Launcher::program("/bin/false"), &module(SPIN)).unwrap_err();
     assert!(
-        matches!(&error, PrepareError::TooCostly { status } if status.contains("exit status: 1")),
+        matches!(&error, PrepareError::TooCostly { status, .. } if status.contains("exit status: 1")),
         "{error}"
     );
 }
