@@ -158,7 +158,7 @@ CREATE TABLE replica (
     PRIMARY KEY (job, task, host)
 );
 CREATE INDEX replica_by_report ON replica (report, position);
-CREATE INDEX replica_undecided ON replica (job) WHERE state = 'reported';
+CREATE INDEX replica_undecided ON replica (job, task, host) WHERE state = 'reported';
 
 -- Decided tasks in the order in which they were decided: the cursor that result streams follow.
 CREATE TABLE task (

@@ -436,7 +436,7 @@ pub(crate) struct PaidRecord {
 }
 
 impl Record for PaidRecord {
-    const TABLE: &'static str = "transfer";
+    const TABLE: &'static str = "ledger_account";
 }
 
 impl TryFrom<PaidRecord> for (JobId, HostId) {
@@ -444,8 +444,8 @@ impl TryFrom<PaidRecord> for (JobId, HostId) {
 
     fn try_from(record: PaidRecord) -> Result<Self, CorruptRow> {
         Ok((
-            column!(record, "transfer", [job, host], job, "job")?,
-            column!(record, "transfer", [job, host], host, "host")?,
+            column!(record, "ledger_account", [job, host], job, "job")?,
+            column!(record, "ledger_account", [job, host], host, "host")?,
         ))
     }
 }

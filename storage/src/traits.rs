@@ -53,7 +53,10 @@ impl<K> Page<K> {
 
 /// Writing, and reading back at a start.
 pub trait Commits: Send + Sync {
-    /// Makes a batch durable: all of it or nothing.
+    /// Makes a batch durable: all of it or nothing. The engine may start from [`Commits::load`] after any error.
+    ///
+    /// A caller who drops the answer before it is ready does not know whether the batch is stored, as after
+    /// [`CommitError::Unavailable`].
     fn commit<'a>(&'a self, batch: &'a Batch) -> Answer<'a, (), CommitError>;
 
     /// What the engine starts from. It runs in the epoch that this handle took when it was opened.

@@ -6,6 +6,10 @@ SELECT
 FROM transfer AS t
 JOIN ledger_account AS d ON d.id = t.debit
 JOIN ledger_account AS c ON c.id = t.credit
-WHERE (d.owner = $1 OR c.owner = $1) AND t.id > $2
+WHERE t.id IN (
+    SELECT t.id FROM ledger_account AS a JOIN transfer AS t ON t.debit = a.id WHERE a.owner = $1 AND t.id > $2
+    UNION
+    SELECT t.id FROM ledger_account AS a JOIN transfer AS t ON t.credit = a.id WHERE a.owner = $1 AND t.id > $2
+)
 ORDER BY t.id
 LIMIT $3

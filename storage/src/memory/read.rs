@@ -32,7 +32,7 @@ fn page<K: Ord + Copy, R: Clone>(
 }
 
 /// Sorts by a key and takes the rows after the page's.
-fn sorted<K: Ord, R>(mut rows: Vec<R>, page: Page<K>, key: impl Fn(&R) -> K) -> Vec<R> {
+fn sorted<K: Ord + Copy, R>(mut rows: Vec<R>, page: Page<K>, key: impl Fn(&R) -> K) -> Vec<R> {
     rows.sort_by_key(&key);
     rows.retain(|row| page.after.as_ref().is_none_or(|after| key(row) > *after));
     rows.truncate(page.rows() as usize);

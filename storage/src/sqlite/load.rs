@@ -108,7 +108,7 @@ pub(super) async fn load(
         leases: all!(LeaseRecord, "lease/load"),
         replicas: all!(ReplicaRecord, "replica/load"),
         voids: all!(VoidRecord, "void_run/load"),
-        paid: all!(PaidRecord, "transfer/load_paid"),
+        paid: all!(PaidRecord, "ledger_account/load_paid"),
         balances: all!(BalanceRecord, "balance/load"),
         suspensions: all!(SuspensionRecord, "suspension/load"),
         once: many::<OnceRecord, _>(&mut *tx, sql!("idempotency/load"), cells![oldest]).await?,

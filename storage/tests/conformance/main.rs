@@ -1,5 +1,11 @@
 //! What every back end must do, run on each of them; then what only SQLite can show.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails panics; helpers of tests too"
+)]
+
 mod commits;
 mod reads;
 mod sqlite;

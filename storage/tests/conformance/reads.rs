@@ -77,7 +77,7 @@ async fn tasks_come_by_index_and_by_decision(backend: impl Backend) {
     assert_eq!(by_index, [first.clone(), failed.clone(), earlier.clone()]);
     let state = Some(TaskState::Final);
     let page = Page::after(TaskIndex(0), 9);
-    assert_eq!(store.tasks(job_id(5), state, page).await.unwrap(), [earlier.clone()]);
+    assert_eq!(store.tasks(job_id(5), state, page).await.unwrap(), vec![earlier.clone()]);
     let decided = store.decided(job_id(5), Page::first(2)).await.unwrap();
     let with_output = Decided { task: first, output: Some(vec![20; 3]) };
     assert_eq!(decided, [with_output, Decided { task: failed, output: None }]);
