@@ -1,0 +1,221 @@
+//! Leases: sizes, separation of owners, fair turns, and a reason for every refusal.
+
+use tallymill_engine::Ask;
+use tallymill_engine::rows::SuspensionKind;
+use tallymill_protocol::cbor::{List, Text};
+use tallymill_protocol::work::Accept;
+use tallymill_protocol::{Nonce, Policy};
+
+use crate::world::*;
+
+#[test]
+fn a_first_lease_is_a_probe_and_later_ones_grow_at_most_eightfold() {
+    let mut world = World::with_hosts(2);
+    world.quorum(4_000);
+    let probe = world.lease(3).remove(0);
+    assert_eq!(probe.count, 4);
+    world.finish(3, &probe, |task| Run { fuel: 1_000, ..Run::honest(task) });
+    // A millisecond a task and 200 ms a lease: 200 tasks, reached in steps of eight times.
+    let mut sizes = Vec::new();
+    for _ in 0..4 {
+        let lease = world.lease(3).remove(0);
+        sizes.push(lease.count);
+        world.finish(3, &lease, Run::honest);
+    }
+    assert_eq!(sizes[0], 8, "eight times the longest one per slot so far");
+    assert_eq!(sizes[1], 64);
+    assert_eq!(sizes[2..], [200, 200], "lease time ÷ time of a task");
+}
+
+#[test]
+fn lease_time_follows_the_round_trip_up_to_the_buffer() {
+    let mut world = World::with_hosts(2);
+    world.quorum(8_000);
+    for _ in 0..5 {
+        let lease = world.lease(3).remove(0);
+        world.finish(3, &lease, Run::honest);
+    }
+    let ask = |round_trip, buffer| Ask { round_trip, buffer, ..World::ask() };
+    let mut sized = |ask| {
+        let lease = world.work(3, ask, Vec::new()).grants.remove(0).lease;
+        world.finish(3, &lease, Run::honest);
+        lease.count
+    };
+    assert_eq!(sized(ask(100_000, 10 * SECOND)), 300);
+    assert_eq!(sized(ask(100_000, 50_000)), 50);
+}
+
+#[test]
+fn a_full_buffer_gets_nothing_but_an_idle_slot_does() {
+    let mut world = World::with_hosts(2);
+    world.quorum(4_000);
+    let lease = world.lease(3).remove(0);
+    world.finish(3, &lease, |task| Run { fuel: 400_000, ..Run::honest(task) });
+    let small = Ask { buffer: 1_000, ..World::ask() };
+    assert_eq!(world.work(3, small.clone(), Vec::new()).grants.len(), 1);
+    let answer = world.work(3, small.clone(), Vec::new());
+    assert_eq!(answer.reasons, ["the buffer is full"]);
+    let wide = Ask { slots: 3, ..small };
+    assert_eq!(world.work(3, wide, Vec::new()).grants[0].lease.count, 2, "two slots are idle");
+}
+
+#[test]
+fn owners_never_share_a_task() {
+    let mut world = World::with_hosts(2);
+    world.join(20, 3);
+    let job = world.quorum(4);
+    let first = world.lease_wide(3, 4).remove(0);
+    assert_eq!((first.first.0, first.count), (0, 4));
+    assert!(world.reasons(20).contains("another owner"));
+    world.finish(3, &first, Run::honest);
+    assert!(world.reasons(20).contains("another owner"));
+    let second = world.lease_wide(4, 4).remove(0);
+    assert_eq!((second.first.0, second.count), (0, 4));
+    world.finish(4, &second, Run::honest);
+    assert_eq!(world.store.jobs[&job].final_tasks, 4);
+}
+
+#[test]
+fn neighbours_share_a_task_only_after_a_wait() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    let near = |world: &mut World, number| {
+        let command = tallymill_engine::Command::Work {
+            host: host(number),
+            neighbourhood: Some([1; 8]),
+            ask: Box::new(World::ask()),
+            reports: Vec::new(),
+        };
+        match world.send(command) {
+            Some(tallymill_engine::Reply::Work(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(near(&mut world, 3).grants.len(), 1);
+    let answer = near(&mut world, 4);
+    assert!(answer.reasons[0].contains("another neighbourhood"), "{:?}", answer.reasons);
+    world.pass(31 * SECOND);
+    assert_eq!(near(&mut world, 4).grants.len(), 1);
+}
+
+#[test]
+fn a_payers_own_hosts_run_only_its_trusted_jobs() {
+    let mut world = World::with_hosts(1);
+    world.join(2, 2);
+    let quorum = world.quorum(1);
+    assert!(world.reasons(2).contains("only its trusted jobs"));
+    world.cancel(quorum);
+    world.submit(&manifest(1, Policy::Trusted));
+    assert!(world.reasons(3).contains("their payer's own hosts"));
+    assert_eq!(world.lease(2).len(), 1);
+}
+
+fn refused_by(change: impl Fn(&mut Ask)) -> String {
+    let mut world = World::with_hosts(1);
+    let mut manifest = manifest(1, Policy::Quorum { n: 2 });
+    manifest.tags = List(vec![Text("maths".into())]);
+    manifest.requirements.features = List(vec![Text("simd".into())]);
+    world.submit(&manifest);
+    let mut ask = Ask { features: vec!["simd".into()], ..World::ask() };
+    assert_eq!(world.work(3, ask.clone(), Vec::new()).grants.len(), 1);
+    let mut world = World::with_hosts(1);
+    world.submit(&manifest);
+    change(&mut ask);
+    let answer = world.work(3, ask, Vec::new());
+    assert!(answer.grants.is_empty());
+    answer.reasons.join("; ")
+}
+
+#[test]
+fn every_rule_of_an_owner_is_honoured_and_named() {
+    let contains = |text: String, part: &str| assert!(text.contains(part), "{text}");
+    let module = tallymill_protocol::Digest::of(b"module");
+    let accept = |accept: Accept| move |ask: &mut Ask| ask.accept = accept.clone();
+    let other = List(vec![account(8)]);
+    contains(
+        refused_by(accept(Accept { submitters: other, ..Accept::default() })),
+        "other submitters",
+    );
+    let payer = List(vec![account(2)]);
+    let rule = Accept { refused_submitters: payer, ..Accept::default() };
+    contains(refused_by(accept(rule)), "refuses its submitter");
+    let tags = List(vec![Text("music".into())]);
+    contains(refused_by(accept(Accept { tags, ..Accept::default() })), "other tags");
+    let refused_tags = List(vec![Text("maths".into())]);
+    contains(refused_by(accept(Accept { refused_tags, ..Accept::default() })), "one of its tags");
+    let modules = List(vec![tallymill_protocol::Digest::ZERO]);
+    contains(refused_by(accept(Accept { modules, ..Accept::default() })), "other modules");
+    let refused_modules = List(vec![module]);
+    contains(refused_by(accept(Accept { refused_modules, ..Accept::default() })), "its module");
+    contains(refused_by(|ask| ask.min_tariff = 1_000_001), "tariff");
+    contains(refused_by(|ask| ask.features.clear()), "feature 'simd'");
+    contains(refused_by(|ask| ask.slots = 0), "no free slot");
+    contains(refused_by(|ask| ask.buffer = 0), "asks for nothing");
+}
+
+#[test]
+fn suspensions_keep_leases_back_with_their_reason() {
+    let mut world = World::with_hosts(2);
+    world.quorum(4);
+    world.suspend(SuspensionKind::Host, host(3).0);
+    assert_eq!(world.reasons(3), "this host is suspended: because");
+    world.suspend(SuspensionKind::Account, account(4).0);
+    assert_eq!(world.reasons(4), "the owner's account is suspended: because");
+}
+
+#[test]
+fn leasing_stops_when_the_budget_is_reserved() {
+    let mut world = World::with_hosts(2);
+    let mut manifest = manifest(10, Policy::Quorum { n: 2 });
+    // Six results at their limit of 1,000 micro-credits.
+    manifest.budget = 6_000;
+    let job = world.submit(&manifest);
+    let first = world.lease_wide(3, 8).remove(0);
+    assert_eq!(first.count, 6);
+    assert!(world.reasons(4).contains("budget reserved"));
+    assert!(world.engine.job(job).unwrap().why[0].contains("budget reserved"));
+    // Results cost far less than their limit: the rest of what was reserved is free again.
+    world.finish(3, &first, Run::honest);
+    assert_eq!(world.lease_wide(4, 8).len(), 1);
+}
+
+#[test]
+fn payers_take_turns_by_fuel_and_priority_and_age_decide_within_one() {
+    let mut world = World::with_hosts(1);
+    world.grant(5, 50_000_000);
+    let job = |payer: u8, nonce: u8, priority: u8| {
+        let mut manifest = manifest(100, Policy::Quorum { n: 2 });
+        manifest.payer = account(payer);
+        manifest.submitter = account(payer);
+        manifest.nonce = Nonce([nonce; 16]);
+        manifest.priority = priority;
+        manifest
+    };
+    let low = world.submit(&job(2, 1, 1));
+    let high = world.submit(&job(2, 2, 9));
+    let newer = world.submit(&job(2, 3, 9));
+    let other = world.submit(&job(5, 4, 0));
+    let mut turns = Vec::new();
+    // A buffer of a millisecond: one task a call.
+    let ask = || Ask { buffer: 1_000, ..World::ask() };
+    for _ in 0..4 {
+        let lease = world.work(3, ask(), Vec::new()).grants.remove(0).lease;
+        turns.push(lease.job);
+        world.finish(3, &lease, |task| Run { fuel: 1_000, ..Run::honest(task) });
+    }
+    assert_eq!(turns, [high, other, high, other]);
+    world.cancel(high);
+    let lease = world.work(3, ask(), Vec::new()).grants.remove(0).lease;
+    assert_eq!(lease.job, newer);
+    assert_ne!(lease.job, low);
+}
+
+#[test]
+fn a_job_says_why_its_tasks_wait() {
+    let mut world = World::with_hosts(1);
+    let job = world.quorum(4);
+    let why = world.engine.job(job).unwrap().why;
+    assert_eq!(why, ["needs 2 owners that are not its payer, 1 online"]);
+    world.join(4, 4);
+    assert_eq!(world.engine.job(job).unwrap().why, ["waits for hosts with free slots"]);
+}

@@ -1,0 +1,122 @@
+//! A new process finds again what was committed, and nothing that was not.
+
+use tallymill_engine::rows::{JobState, Snapshot};
+use tallymill_engine::{Engine, LoadError};
+use tallymill_protocol::work::Verdict;
+use tallymill_protocol::{Micros, TaskIndex};
+
+use crate::world::*;
+
+#[test]
+fn leases_and_waiting_results_survive_and_the_job_ends_as_if_nothing_had_been() {
+    let mut world = World::with_hosts(3);
+    let job = world.quorum(9_000);
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let lease = world.lease_wide(3, 4).remove(0);
+        world.finish(3, &lease, Run::honest);
+    }
+    held.extend(world.lease_wide(4, 4));
+    let lease = world.lease_wide(5, 4).remove(0);
+    let before = world.engine.job(job).unwrap();
+    world.restart();
+    let after = world.engine.job(job).unwrap();
+    assert_eq!((after.leased, after.undecided), (before.leased, before.undecided));
+    assert_eq!((after.reserved, after.totals), (before.reserved, before.totals));
+    assert_eq!((after.untouched, after.waiting), (before.untouched, before.waiting));
+    assert_eq!(lease.epoch + 1, world.engine.epoch());
+    let verdicts = world.finish(5, &lease, Run::honest);
+    assert!(verdicts.iter().all(|verdict| *verdict != Verdict::Refused), "of the epoch before");
+    for lease in held {
+        world.finish(4, &lease, Run::honest);
+    }
+    world.drain(&[3, 4, 5]);
+    assert_eq!(world.state(job), JobState::Finished);
+    assert_eq!(world.store.jobs[&job].final_tasks, 9_000);
+}
+
+#[test]
+fn every_lease_gets_a_full_grace_after_a_start() {
+    let mut world = World::with_hosts(1);
+    world.quorum(4);
+    let lease = world.lease(3).remove(0);
+    world.now = world.now.plus(3_600 * SECOND);
+    world.restart();
+    world.pass(59 * SECOND);
+    assert!(world.progress(3, &lease).stop.is_empty());
+}
+
+#[test]
+fn what_was_not_committed_never_happened() {
+    let mut world = World::with_hosts(1);
+    let job = world.quorum(4);
+    world.post(world.call(3, World::ask(), Vec::new()));
+    world.restart();
+    let view = world.engine.job(job).unwrap();
+    assert_eq!((view.leased, view.untouched), (0, 4));
+    assert!(world.replies.is_empty());
+}
+
+#[test]
+fn time_never_moves_back() {
+    let mut world = World::with_hosts(1);
+    world.quorum(4);
+    let committed = world.store.snapshot.now;
+    world.now = Micros(1);
+    world.restart();
+    let lease = world.lease(3).remove(0);
+    assert!(lease.issued >= committed);
+}
+
+#[test]
+fn a_void_run_stays_given_back() {
+    let mut world = World::with_hosts(2);
+    let job = world.quorum(2);
+    let lease = world.lease_wide(3, 4).remove(0);
+    world.void(3, &lease, 0, tallymill_protocol::work::VoidCause::ChildDied);
+    world.restart();
+    assert_eq!(world.engine.job(job).unwrap().leased, 1);
+    let answer = world.report_runs(3, &lease, &[(1, Run::honest(1))]);
+    assert_eq!(answer.verdicts, [Verdict::Taken]);
+    assert_eq!(world.engine.job(job).unwrap().leased, 0);
+}
+
+fn damaged(change: impl Fn(&mut Snapshot)) -> LoadError {
+    let mut world = World::with_hosts(2);
+    world.quorum(4);
+    let lease = world.lease(3).remove(0);
+    world.finish(3, &lease, Run::honest);
+    world.lease(4);
+    let mut snapshot = world.store.load();
+    change(&mut snapshot);
+    Engine::new(identity(), config(), snapshot, world.now).unwrap_err()
+}
+
+#[test]
+fn a_snapshot_that_contradicts_itself_is_refused() {
+    let orphan = |error: LoadError| assert!(matches!(error, LoadError::Orphan { .. }), "{error}");
+    let gone = tallymill_protocol::JobId([0; 32]);
+    orphan(damaged(|it| it.leases[0].job = gone));
+    orphan(damaged(|it| it.replicas[0].job = gone));
+    let error = damaged(|it| it.jobs[0].envelope.payload.0.truncate(9));
+    assert!(matches!(error, LoadError::Manifest { .. }), "{error}");
+    let error = damaged(|it| it.replicas[0].receipt.clear());
+    assert!(matches!(error, LoadError::Receipt { .. }), "{error}");
+    let error = damaged(|it| it.jobs[0].final_tasks = 1);
+    assert!(matches!(error, LoadError::Totals { said: 1, found: 0, .. }), "{error}");
+    let error = damaged(|it| it.jobs[0].escrow = tallymill_ledger::Amount::new(1));
+    assert!(matches!(error, LoadError::Reserved { .. }), "{error}");
+    let error = damaged(|it| it.accounts.clear());
+    assert!(matches!(error, LoadError::Owner { .. }), "{error}");
+}
+
+#[test]
+fn equal_commands_give_equal_decisions() {
+    let run = || {
+        let mut world = World::with_hosts(3);
+        let job = world.quorum(50);
+        world.drain(&[3, 4, 5]);
+        (world.store.tasks[&(job, TaskIndex(7))].clone(), world.store.transfers)
+    };
+    assert_eq!(run(), run());
+}

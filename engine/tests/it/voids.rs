@@ -1,0 +1,109 @@
+//! Void runs and lapsed leases: never votes, never paid, and bounded.
+
+use tallymill_engine::rows::JobState;
+use tallymill_protocol::work::{Verdict, VoidCause};
+
+use crate::world::*;
+
+#[test]
+fn void_runs_of_two_owners_fail_the_task_with_their_cause() {
+    let mut world = World::with_hosts(3);
+    let job = world.quorum(1);
+    let (first, second) = (world.lease(3).remove(0), world.lease(4).remove(0));
+    world.void(3, &first, 0, VoidCause::NativeOverflow);
+    assert_eq!(world.state(job), JobState::Running);
+    world.restart();
+    world.void(4, &second, 0, VoidCause::NativeOverflow);
+    let cause = world.cause(job, 0).unwrap();
+    assert_eq!(cause, "native stack overflow: 2 void runs on hosts of 2 owners");
+    assert_eq!(world.state(job), JobState::Finished);
+    assert_eq!(world.store.granted(account(2)), 100_000_000);
+    assert_eq!(world.store.hosts[&host(3)].voided, 1);
+}
+
+#[test]
+fn a_void_run_is_no_vote_and_its_host_comes_last() {
+    let mut world = World::with_hosts(3);
+    let job = world.quorum(1);
+    let first = world.lease(3).remove(0);
+    world.void(3, &first, 0, VoidCause::ChildDied);
+    assert!(world.reasons(3).contains("did not void them"));
+    world.pass(31 * SECOND);
+    assert_eq!(world.lease(3).len(), 1, "after a wait it may try again");
+    let second = world.lease(4).remove(0);
+    assert_eq!(world.finish(4, &second, Run::honest), [Verdict::Taken]);
+    assert_eq!(world.state(job), JobState::Running);
+}
+
+#[test]
+fn void_runs_of_one_owner_are_limited_too() {
+    let mut world = World::with_hosts(1);
+    let job = world.quorum(1);
+    for _ in 0..5 {
+        let lease = world.lease(3).remove(0);
+        world.void(3, &lease, 0, VoidCause::Compile);
+    }
+    assert!(world.cause(job, 0).unwrap().contains("5 void runs on hosts of 1 owners"));
+}
+
+#[test]
+fn work_that_an_owner_gives_back_counts_for_nothing() {
+    let mut world = World::with_hosts(1);
+    let job = world.quorum(1);
+    for _ in 0..6 {
+        let lease = world.lease(3).remove(0);
+        world.void(3, &lease, 0, VoidCause::Withdrawn);
+    }
+    assert_eq!(world.cause(job, 0), None);
+    assert_eq!(world.store.hosts[&host(3)].voided, 0);
+}
+
+#[test]
+fn somebody_elses_lease_cannot_be_voided() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    let lease = world.lease(3).remove(0);
+    world.void(4, &lease, 0, VoidCause::ChildDied);
+    world.void(3, &lease, 7, VoidCause::ChildDied);
+    assert!(world.store.voids.is_empty());
+}
+
+#[test]
+fn a_lapsed_lease_gives_its_tasks_to_others_and_counts_against_its_host() {
+    let mut world = World::with_hosts(2);
+    let job = world.quorum(4);
+    let lease = world.lease_wide(3, 4).remove(0);
+    world.pass(61 * SECOND);
+    assert_eq!(world.store.hosts[&host(3)].abandoned, 4);
+    assert_eq!(world.engine.job(job).unwrap().reserved.micros(), 0);
+    assert_eq!(world.progress(3, &lease).stop, [lease.attempt], "it is not in force any more");
+    assert_eq!(world.lease_wide(4, 4)[0].count, 4);
+}
+
+#[test]
+fn a_heartbeat_renews_a_lease() {
+    let mut world = World::with_hosts(1);
+    world.quorum(4);
+    let lease = world.lease(3).remove(0);
+    for _ in 0..5 {
+        world.pass(30 * SECOND);
+        assert!(world.progress(3, &lease).stop.is_empty());
+    }
+    let row = &world.store.leases[&lease.attempt];
+    assert!(row.expiry > world.now, "the renewal is kept");
+    world.pass(61 * SECOND);
+    assert!(world.store.leases.is_empty());
+}
+
+#[test]
+fn a_task_that_every_lease_abandons_fails_in_the_end() {
+    let config = tallymill_engine::Config { max_lapses: 3, ..config() };
+    let mut world = World::with(config);
+    world.join(3, 3);
+    let job = world.quorum(1);
+    for _ in 0..3 {
+        assert_eq!(world.lease(3).len(), 1);
+        world.pass(61 * SECOND);
+    }
+    assert!(world.cause(job, 0).unwrap().starts_with("abandoned: 3 leases"));
+}
