@@ -122,7 +122,7 @@ fn one_child_serves_batch_after_batch() {
 }
 
 #[test]
-fn a_child_has_no_environment_and_three_descriptors() {
+fn a_child_has_no_environment_no_new_privileges_and_no_core_file() {
     let mut runner = runner(ECHO, HOUR);
     runner.run_one(&task(job(), b""), &Control::new().unwrap()).unwrap();
     let process = format!("/proc/{}", runner.child_id().unwrap());
