@@ -22,7 +22,9 @@ fn main() -> ExitCode {
     ui::log_to_stderr(cli.common.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => return ui::fail(&anyhow::Error::new(e).context("failed to start"), cli.common.json),
+        Err(e) => {
+            return ui::fail(&anyhow::Error::new(e).context("failed to start"), cli.common.json);
+        }
     };
     let json = cli.common.json;
     match runtime.block_on(run(cli)) {

@@ -14,7 +14,8 @@ pub fn log_to_stderr(verbose: u8) {
     let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
     let filter = tracing_subscriber::EnvFilter::try_from_env("TALLYMILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let started = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let started =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     // A second subscriber is refused; the first one keeps logging, so nothing is lost.
     drop(started);
 }
@@ -48,7 +49,9 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Text from elsewhere, safe for a terminal: control characters are escaped.
 pub fn plain(text: &str) -> String {
-    let escape = |c: char| -> String { if c.is_control() { c.escape_default().to_string() } else { c.to_string() } };
+    let escape = |c: char| -> String {
+        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+    };
     text.chars().map(escape).collect()
 }
 
@@ -64,7 +67,8 @@ pub fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     let code = fault::code(error);
     let next = fault::next(error);
     if json {
-        let document = serde_json::json!({ "error": format!("{error:#}"), "next": next, "exit": code });
+        let document =
+            serde_json::json!({ "error": format!("{error:#}"), "next": next, "exit": code });
         line(document);
     } else {
         note(format!("error: {}", plain(&format!("{error:#}"))));
@@ -97,6 +101,9 @@ mod tests {
 
     #[test]
     fn credits_have_six_places() {
-        assert_eq!((credits(1_500_000), credits(-1)), ("1.500000".to_owned(), "-0.000001".to_owned()));
+        assert_eq!(
+            (credits(1_500_000), credits(-1)),
+            ("1.500000".to_owned(), "-0.000001".to_owned())
+        );
     }
 }

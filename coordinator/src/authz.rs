@@ -59,12 +59,12 @@ routes! {
     post "/api/v1/login" Public login::login, "A bearer token for a signed challenge";
     post "/api/v1/open" Account login::open, "A one-time link that signs a browser in";
     get "/open/{secret}" Public login::follow, "Signs a browser in";
-    post "/api/v1/accounts" Key accounts::create, "Publishes an account";
+    post "/api/v1/accounts" Public accounts::create, "Publishes an account";
     get "/api/v1/accounts/{id}" Member accounts::show, "An account and its balances";
     get "/api/v1/accounts/{id}/statement" Account accounts::statement, "Transfers of an account";
     post "/api/v1/accounts/{id}/rotate" Key accounts::rotate, "Moves an account to a new key";
     post "/api/v1/accounts/{id}/revoke" Account accounts::revoke, "Withdraws a host";
-    post "/api/v1/hosts" Key hosts::join, "Binds a host to its owner";
+    post "/api/v1/hosts" Public hosts::join, "Binds a host to its owner";
     get "/api/v1/hosts" Member hosts::list, "Hosts of an owner";
     get "/api/v1/hosts/{id}" Member hosts::show, "A host";
     put "/api/v1/blobs/{digest}" Member blobs::upload, "Stores bytes under their digest";

@@ -6,9 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reqwest::Method;
 use serde::Deserialize;
 use tallymill_protocol::{
-    AccountId, AccountStatement, CoordinatorId, Digest, HostId, JobId, Manifest, Message as _, Micros,
-    Network, Nonce, Revocation, Rotation,
-    Versions,
+    AccountId, AccountStatement, CoordinatorId, Digest, HostId, JobId, Manifest, Message as _,
+    Micros, Network, Nonce, Revocation, Rotation, Versions,
 };
 
 use crate::http::{Body, Http};
@@ -166,7 +165,12 @@ impl Client {
     ///
     /// # Errors
     /// When it is not there or may not be read.
-    pub async fn blob_range(&self, digest: Digest, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
+    pub async fn blob_range(
+        &self,
+        digest: Digest,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, Error> {
         if length == 0 {
             return Ok(Vec::new());
         }
@@ -222,8 +226,13 @@ impl Client {
     /// # Errors
     /// When it is not this account's host, or the coordinator cannot be asked.
     pub async fn revoke(&self, host: HostId) -> Result<(), Error> {
-        let revocation =
-            Revocation { format: 1, network: self.network.clone(), owner: self.account(), host, issued: now() };
+        let revocation = Revocation {
+            format: 1,
+            network: self.network.clone(),
+            owner: self.account(),
+            host,
+            issued: now(),
+        };
         let body = Body::Cbor(self.http.key().pair().sign(&revocation).to_bytes());
         let path = format!("/api/v1/accounts/{}/revoke", self.account());
         self.http.call(Method::POST, &path, body).await.map(drop)

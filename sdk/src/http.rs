@@ -112,7 +112,10 @@ impl Http {
     /// Reads a part of something.
     pub async fn range(&self, path: &str, range: &str) -> Result<Vec<u8>, Error> {
         let token = self.token(false).await?;
-        let request = self.request(Method::GET, path, Body::Nothing).header("range", range).bearer_auth(token);
+        let request = self
+            .request(Method::GET, path, Body::Nothing)
+            .header("range", range)
+            .bearer_auth(token);
         let response = request.send().await.map_err(|e| self.unreachable(e))?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {

@@ -36,9 +36,13 @@ impl KeyFile {
         }
         let text = fs::read_to_string(path).map_err(|e| fault(path, e))?;
         let mut lines = text.lines().map(str::trim);
-        let secret: Digest = lines.next().unwrap_or_default().parse().map_err(|e| fault(path, e))?;
+        let secret: Digest =
+            lines.next().unwrap_or_default().parse().map_err(|e| fault(path, e))?;
         let pair = Keypair::from_secret(secret.as_bytes());
-        let account = lines.next().map_or(Ok(pair.public().into()), str::parse).map_err(|e| fault(path, e))?;
+        let account = lines
+            .next()
+            .map_or(Ok(pair.public().into()), str::parse)
+            .map_err(|e| fault(path, e))?;
         Ok(Self { pair: Arc::new(pair), account })
     }
 

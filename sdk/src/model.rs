@@ -101,10 +101,13 @@ pub struct JobView {
     /// Number of tasks.
     pub tasks: u32,
     /// Decided with exit code 0.
+    #[serde(rename = "final")]
     pub final_tasks: u32,
     /// Decided otherwise.
+    #[serde(rename = "failed")]
     pub failed_tasks: u32,
     /// Decided, pay held back.
+    #[serde(rename = "provisional")]
     pub provisional_tasks: u32,
     /// Credit held at submission, micro-credits.
     #[serde(with = "decimal")]
@@ -157,6 +160,7 @@ pub struct ResultView {
     /// Digest of the output, hex.
     pub output: Option<String>,
     /// The output, base64, where small.
+    #[serde(rename = "inline", default)]
     pub output_inline: Option<String>,
 }
 

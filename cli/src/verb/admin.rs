@@ -11,14 +11,26 @@ pub async fn run(common: &Common, verb: AdminVerb) -> anyhow::Result<ExitCode> {
     let client = client(common).await?;
     match verb {
         AdminVerb::Grant { account, credits } => {
-            let to = account.parse().map_err(|e| Usage(format!("'{account}' is not an account: {e}")))?;
-            let micros = credits.checked_mul(1_000_000).ok_or_else(|| Usage("too many credits".to_owned()))?;
+            let to = account
+                .parse()
+                .map_err(|e| Usage(format!("'{account}' is not an account: {e}")))?;
+            let micros = credits
+                .checked_mul(1_000_000)
+                .ok_or_else(|| Usage("too many credits".to_owned()))?;
             let made = client.grant(to, micros).await?;
-            if common.json { ui::json(&made)? } else { ui::line(format!("granted {credits} credits to {account}")) }
+            if common.json {
+                ui::json(&made)?
+            } else {
+                ui::line(format!("granted {credits} credits to {account}"))
+            }
         }
         AdminVerb::Suspend { kind, subject, reason } => {
             let made = client.suspend(&kind, &subject, &reason).await?;
-            if common.json { ui::json(&made)? } else { ui::line(format!("suspended {kind} {subject}")) }
+            if common.json {
+                ui::json(&made)?
+            } else {
+                ui::line(format!("suspended {kind} {subject}"))
+            }
         }
         AdminVerb::Audit => return audit(common, &client.audit().await?),
     }
@@ -32,10 +44,12 @@ fn audit(common: &Common, report: &serde_json::Value) -> anyhow::Result<ExitCode
     } else {
         ui::line(ui::plain(&serde_json::to_string_pretty(report)?).replace("\\n", "\n"));
     }
-    let violations = report.get("violations").and_then(serde_json::Value::as_array);
+    let violations = report.get("offences").and_then(serde_json::Value::as_array);
     match violations {
         Some(list) if list.is_empty() => Ok(ExitCode::SUCCESS),
-        Some(list) => Err(NotVerified(format!("{} violations of the ledger's invariants", list.len())).into()),
-        None => Err(anyhow::anyhow!("the answer names no violations, not even none")),
+        Some(list) => {
+            Err(NotVerified(format!("{} violations of the ledger's invariants", list.len())).into())
+        }
+        None => Err(anyhow::anyhow!("the answer names no offences, not even an empty list")),
     }
 }

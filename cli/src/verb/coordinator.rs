@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tallymill_coordinator::{Admission, Options};
 use tallymill_protocol::{AccountId, Network};
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Common, CoordinatorArgs};
 use crate::fault::Usage;
@@ -14,7 +14,8 @@ use crate::ui;
 pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let options = options(args)?;
     let data = options.data.display().to_string();
-    let handle = tallymill_coordinator::start(options).await.context("failed to start the coordinator")?;
+    let handle =
+        tallymill_coordinator::start(options).await.context("failed to start the coordinator")?;
     let url = format!("http://{}", handle.addr);
     if common.json {
         ui::json(&serde_json::json!({ "listening": url }))?;
@@ -41,7 +42,8 @@ fn options(args: CoordinatorArgs) -> anyhow::Result<Options> {
         "closed" => Admission::Closed,
         other => return Err(Usage(format!("--admission {other}: open, approved or closed")).into()),
     };
-    options.operators = args.operators.iter().map(|text| operator(text)).collect::<Result<_, _>>()?;
+    options.operators =
+        args.operators.iter().map(|text| operator(text)).collect::<Result<_, _>>()?;
     Ok(options)
 }
 

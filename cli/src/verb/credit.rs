@@ -46,6 +46,11 @@ fn print(common: &Common, line: &TransferView) -> anyhow::Result<()> {
         return ui::json(line);
     }
     let job = line.job.as_deref().map_or("", |job| job.get(..12).unwrap_or(job));
-    ui::line(format!("{:>8}  {:<10} {:>16}  {job}", line.id, ui::plain(&line.kind), ui::credits(line.amount)));
+    ui::line(format!(
+        "{:>8}  {:<10} {:>16}  {job}",
+        line.id,
+        ui::plain(&line.kind),
+        ui::credits(line.amount)
+    ));
     Ok(())
 }

@@ -49,13 +49,19 @@ async fn coordinator(args: &DevArgs, key: &KeyFile) -> anyhow::Result<(Child, St
     let first = BufReader::new(out).lines().next_line().await?;
     let said: serde_json::Value = serde_json::from_str(&first.unwrap_or_default())
         .context("the coordinator did not start; is the address in use? See above, or try --listen 127.0.0.1:0")?;
-    let url = said.get("listening").and_then(serde_json::Value::as_str).context("the coordinator named no address")?;
+    let url = said
+        .get("listening")
+        .and_then(serde_json::Value::as_str)
+        .context("the coordinator named no address")?;
     Ok((child, url.to_owned()))
 }
 
 fn worker(state: &Path, url: &str, number: u32) -> anyhow::Result<Child> {
     let mut command = Command::new(program()?);
-    command.args(["--url", url, "worker", "--state"]).arg(state.join(format!("worker-{number}"))).arg("join");
+    command
+        .args(["--url", url, "worker", "--state"])
+        .arg(state.join(format!("worker-{number}")))
+        .arg("join");
     spawn(&mut command, Stdio::null())
 }
 
@@ -86,7 +92,9 @@ fn announce(common: &Common, args: &DevArgs, client: &Client, key: &Path) -> any
     ui::line(format!("network   {url}"));
     ui::line(format!("account   {}", client.account()));
     ui::line(format!("workers   {}, each of another owner", args.workers));
-    ui::line(format!("next:     tallymill --url {url} --key {key} submit MODULE.wasm --range 2..=100 --wait"));
+    ui::line(format!(
+        "next:     tallymill --url {url} --key {key} submit MODULE.wasm --range 2..=100 --wait"
+    ));
     ui::line(format!("          tallymill --url {url} --key {key} open"));
     ui::line("Ctrl-C stops everything");
     Ok(())
@@ -111,7 +119,9 @@ async fn watch(parts: &mut [(&'static str, Child)]) -> anyhow::Result<ExitCode> 
 
 /// Asks a part to stop, and kills it when it does not.
 async fn stop(name: &str, mut child: Child) -> anyhow::Result<()> {
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+    if let Some(pid) =
+        child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+    {
         // An error means that it is gone already, which is what is wanted.
         let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }

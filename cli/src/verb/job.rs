@@ -18,14 +18,18 @@ pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
         JobVerb::List => list(common).await?,
         JobVerb::Show { job } => show(common, &handle(common, &job).await?.progress().await?)?,
         JobVerb::Watch { job } => return watch(common, &handle(common, &job).await?).await,
-        JobVerb::Results { job, into } => return results(common, &handle(common, &job).await?, into.as_deref()).await,
+        JobVerb::Results { job, into } => {
+            return results(common, &handle(common, &job).await?, into.as_deref()).await;
+        }
         JobVerb::Logs { job, task } => logs(common, &handle(common, &job).await?, task).await?,
         JobVerb::Cancel { job, reason } => {
             handle(common, &job).await?.cancel(&reason).await?;
             ui::note("cancelled: what ran is paid, the rest of the credit returns");
         }
         JobVerb::Why { job } => why(common, &handle(common, &job).await?).await?,
-        JobVerb::Receipt { job, task, out } => receipt(&handle(common, &job).await?, task, &out).await?,
+        JobVerb::Receipt { job, task, out } => {
+            receipt(&handle(common, &job).await?, task, &out).await?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -101,9 +105,14 @@ fn finish(common: &Common, view: &JobView) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints or writes the results of a job in the order of its tasks.
-pub async fn results(common: &Common, job: &JobHandle, into: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub async fn results(
+    common: &Common,
+    job: &JobHandle,
+    into: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     if let Some(folder) = into {
-        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("failed to make {}", folder.display()))?;
     }
     let mut stream = job.results().ordered(Order::Task);
     let mut failed = 0u32;
@@ -119,7 +128,9 @@ pub async fn results(common: &Common, job: &JobHandle, into: Option<&Path>) -> a
                 "task": result.task, "output": String::from_utf8_lossy(&output), "failure": result.failure,
                 "fuel": result.fuel.map(|fuel| fuel.to_string()),
             }))?,
-            None => ui::raw(&output),
+            // One output, one line at least: many guests write no line feed at the end.
+            None if output.ends_with(b"\n") => ui::raw(&output),
+            None => ui::raw(&[output.as_slice(), b"\n"].concat()),
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -17,7 +17,10 @@ pub async fn run(common: &Common, verb: KeyVerb) -> anyhow::Result<ExitCode> {
             let client = client(common).await?;
             let next = KeyFile::create_for(&file, client.account())?;
             client.rotate(&next).await?;
-            ui::note(format!("the account signs with {} now; keep the old file until you have a backup", file.display()));
+            ui::note(format!(
+                "the account signs with {} now; keep the old file until you have a backup",
+                file.display()
+            ));
         }
         KeyVerb::Revoke { host } => {
             let id = host.parse().map_err(|e| Usage(format!("'{host}' is not a host: {e}")))?;

@@ -25,7 +25,8 @@ use crate::fault::Usage;
 pub fn key_path(common: &Common) -> PathBuf {
     common.key.clone().unwrap_or_else(|| {
         let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-        let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+        let home =
+            home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
         home.unwrap_or_default().join("tallymill/account.key")
     })
 }
@@ -44,7 +45,9 @@ pub async fn handle(common: &Common, id: &str) -> anyhow::Result<JobHandle> {
 
 /// Splits `A=B`.
 pub fn pair<'t>(text: &'t str, what: &str) -> Result<(&'t str, &'t str), Usage> {
-    text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| Usage(format!("'{text}' is not {what}")))
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| Usage(format!("'{text}' is not {what}")))
 }
 
 /// Reads the files of `NAME=FILE` options.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tallymill_protocol::{Digest, Limits, Outcome, TaskIndex};
-use tallymill_sandbox::{Control, InputFile, JobSpec, Launcher, Prepared, Runner, TaskResult, TaskSpec};
+use tallymill_sandbox::{
+    Control, InputFile, JobSpec, Launcher, Prepared, Runner, TaskResult, TaskSpec,
+};
 
 use super::{limits, named_files, pair, read};
 use crate::args::{Common, RunArgs};
@@ -19,7 +21,12 @@ use crate::ui;
 const NOT_EXITED: u8 = 1;
 
 /// The job that the options of a command line describe.
-pub fn job_spec(inputs: &[String], env: &[String], argv: &[String], limits: Limits) -> anyhow::Result<JobSpec> {
+pub fn job_spec(
+    inputs: &[String],
+    env: &[String],
+    argv: &[String],
+    limits: Limits,
+) -> anyhow::Result<JobSpec> {
     let mut spec = JobSpec::new(limits);
     spec.argv = argv.to_vec();
     for variable in env {
@@ -36,16 +43,25 @@ pub fn job_spec(inputs: &[String], env: &[String], argv: &[String], limits: Limi
 /// Meters and compiles a module in a child.
 pub fn prepare(module: &[u8]) -> anyhow::Result<(Launcher, Prepared)> {
     let launcher = Launcher::current_exe().context("failed to find this program's own file")?;
-    let prepared = tallymill_sandbox::prepare(None, &launcher, module).context("failed to prepare the module")?;
+    let prepared = tallymill_sandbox::prepare(None, &launcher, module)
+        .context("failed to prepare the module")?;
     Ok((launcher, prepared))
 }
 
 /// Runs a module here on these inputs.
-pub fn local(module: &[u8], spec: Arc<JobSpec>, inputs: &[Vec<u8>]) -> anyhow::Result<Vec<TaskResult>> {
+pub fn local(
+    module: &[u8],
+    spec: Arc<JobSpec>,
+    inputs: &[Vec<u8>],
+) -> anyhow::Result<Vec<TaskResult>> {
     let (launcher, prepared) = prepare(module)?;
     let mut runner = Runner::new(launcher, prepared, Duration::from_secs(600));
     let task = |(index, input): (u32, &Vec<u8>)| {
-        let task = TaskSpec { job: Arc::clone(&spec), index: TaskIndex(index), input: input.as_slice().into() };
+        let task = TaskSpec {
+            job: Arc::clone(&spec),
+            index: TaskIndex(index),
+            input: input.as_slice().into(),
+        };
         Ok(runner.run_one(&task, &Control::new()?)?)
     };
     (0..).zip(inputs).map(task).collect()
@@ -77,7 +93,8 @@ pub fn run(common: &Common, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let result = runner.run_one(&task, &Control::new()?).context("the run is void")?;
     if let Some(path) = &args.receipt {
         let receipt = tallymill_audit::LocalReceipt::new(&prepared, &task, &result);
-        std::fs::write(path, receipt.to_json()?).with_context(|| format!("failed to write {}", path.display()))?;
+        std::fs::write(path, receipt.to_json()?)
+            .with_context(|| format!("failed to write {}", path.display()))?;
     }
     print(common, &result)
 }

@@ -51,7 +51,8 @@ pub async fn submit(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCod
 
 fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
     let module = read(&args.module)?;
-    let name = args.module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        args.module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let policy = match args.quorum {
         1 => Policy::Trusted,
         n @ 2..=7 => Policy::Quorum { n },
@@ -67,7 +68,9 @@ fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
         let (name, value) = pair(variable, "K=V")?;
         job = job.env(name, value);
     }
-    job = named_files(&args.inputs)?.into_iter().fold(job, |job, (name, bytes)| job.file(&name, bytes));
+    job = named_files(&args.inputs)?
+        .into_iter()
+        .fold(job, |job, (name, bytes)| job.file(&name, bytes));
     job = if args.private { job.private() } else { job };
     job = args.budget.map_or(job.clone(), |credits| job.budget(credits.saturating_mul(1_000_000)));
     let (job, sample) = inputs(job, args)?;
@@ -84,11 +87,18 @@ fn inputs(job: Job, args: &SubmitArgs) -> anyhow::Result<(Job, Vec<Vec<u8>>)> {
         return Ok((job.range(from, count), sample));
     }
     let inputs: Vec<Vec<u8>> = match &args.lines {
-        Some(path) => read(path)?.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect(),
+        Some(path) => read(path)?
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect(),
         None => args.files.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?,
     };
     if inputs.is_empty() {
-        return Err(Usage("name the inputs: --range 0..=9, --lines FILE or --stdin FILE".to_owned()).into());
+        return Err(Usage(
+            "name the inputs: --range 0..=9, --lines FILE or --stdin FILE".to_owned(),
+        )
+        .into());
     }
     let sample = inputs.iter().take(TRIED).cloned().collect();
     Ok((job.inputs(inputs)?, sample))
@@ -107,7 +117,8 @@ fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Resu
         return Ok(limits);
     }
     let spec = run::job_spec(&args.inputs, &args.env, &args.args, limits)?;
-    let runs = run::local(module, Arc::new(spec), sample).context("failed to try the first inputs here")?;
+    let runs = run::local(module, Arc::new(spec), sample)
+        .context("failed to try the first inputs here")?;
     let largest = runs.iter().map(|run| run.fuel).max().unwrap_or(0);
     limits.fuel = largest.saturating_mul(MARGIN).max(1_000_000);
     ui::note(format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tallymill_audit::{check_signatures, Evidence, Executor, LocalReceipt, Task, VerifyError};
+use tallymill_audit::{Evidence, Executor, LocalReceipt, Task, VerifyError, check_signatures};
 use tallymill_protocol::{Digest, Inputs, Manifest};
 use tallymill_sandbox::{JobSpec, Launcher};
 use tallymill_sdk::Client;
@@ -30,7 +30,8 @@ pub async fn run(common: &Common, args: &VerifyArgs) -> anyhow::Result<ExitCode>
         Err(not_local) => match Evidence::from_json(&bytes) {
             Ok(evidence) => signed(common, args, &executor, &evidence).await?,
             Err(not_evidence) => {
-                let both = format!("neither a local receipt ({not_local}) nor evidence ({not_evidence})");
+                let both =
+                    format!("neither a local receipt ({not_local}) nor evidence ({not_evidence})");
                 return Err(NotVerified(both).into());
             }
         },
@@ -48,7 +49,10 @@ fn judged(result: Result<(), VerifyError>) -> anyhow::Result<()> {
 }
 
 fn local(args: &VerifyArgs, executor: &Executor<'_>, receipt: &LocalReceipt) -> anyhow::Result<()> {
-    let path = args.module.as_ref().ok_or_else(|| Usage("a local receipt needs --module FILE".to_owned()))?;
+    let path = args
+        .module
+        .as_ref()
+        .ok_or_else(|| Usage("a local receipt needs --module FILE".to_owned()))?;
     let module = read(path)?;
     let input = args.stdin.as_ref().map_or(Ok(Vec::new()), |path| read(path))?;
     let mut files = named_files(&args.inputs)?;
@@ -65,7 +69,8 @@ async fn signed(
 ) -> anyhow::Result<()> {
     let trusted = args.coordinator.as_ref().map(|text| text.parse());
     let trusted = trusted.transpose().map_err(|e| Usage(format!("--coordinator: {e}")))?;
-    let believed = check_signatures(evidence, trusted).map_err(|doubt| NotVerified(doubt.to_string()))?;
+    let believed =
+        check_signatures(evidence, trusted).map_err(|doubt| NotVerified(doubt.to_string()))?;
     let manifest = &believed.manifest;
     let client = client(common).await?;
     let module = match &args.module {
@@ -86,13 +91,23 @@ async fn signed(
 }
 
 /// The input the submitter signed for this task.
-async fn input(client: &Client, manifest: &Manifest, evidence: &Evidence, task: u32) -> anyhow::Result<Vec<u8>> {
+async fn input(
+    client: &Client,
+    manifest: &Manifest,
+    evidence: &Evidence,
+    task: u32,
+) -> anyhow::Result<Vec<u8>> {
     let Inputs::Table { blob, .. } = manifest.inputs else {
         return manifest.inputs.range_input(task).context("the task's number does not fit 64 bits");
     };
     let entry = evidence.entry.as_ref().and_then(tallymill_audit::TableProof::read);
-    let entry = entry.ok_or_else(|| NotVerified("the evidence lacks the task's table entry".to_owned()))?;
+    let entry =
+        entry.ok_or_else(|| NotVerified("the evidence lacks the task's table entry".to_owned()))?;
     let bytes = client.blob_range(blob, entry.offset, entry.length).await?;
     let found = Digest::of(&bytes);
-    if found == entry.digest { Ok(bytes) } else { Err(NotVerified("the input is not the one signed".to_owned()).into()) }
+    if found == entry.digest {
+        Ok(bytes)
+    } else {
+        Err(NotVerified("the input is not the one signed".to_owned()).into())
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tallymill_sandbox::Launcher;
 use tallymill_worker::{Command, Options, Rules, Sandboxed, Worker};
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Common, JoinArgs, WorkerArgs, WorkerVerb};
 use crate::fault::Usage;
@@ -30,7 +30,8 @@ pub async fn run(common: &Common, args: WorkerArgs) -> anyhow::Result<ExitCode> 
 
 /// Says something to the worker that runs on this state folder, and prints what it is doing.
 async fn tell(common: &Common, state: &Path, command: Option<Command>) -> anyhow::Result<ExitCode> {
-    let status = tallymill_worker::ask_local(state, command).await.context("failed to ask the worker")?;
+    let status =
+        tallymill_worker::ask_local(state, command).await.context("failed to ask the worker")?;
     if common.json {
         ui::json(&status)?;
     } else {
@@ -42,7 +43,8 @@ async fn tell(common: &Common, state: &Path, command: Option<Command>) -> anyhow
 async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<ExitCode> {
     let joined = tallymill_worker::join(&common.url, state).await?;
     if common.json {
-        let (host, owner) = (joined.membership.host.to_string(), joined.membership.owner.to_string());
+        let (host, owner) =
+            (joined.membership.host.to_string(), joined.membership.owner.to_string());
         ui::json(&serde_json::json!({ "host": host, "owner": owner }))?;
     } else {
         ui::line(ui::plain(&joined.visible).replace("\\n", "\n"));
@@ -52,8 +54,10 @@ async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<
     options.cache_quota = args.cache;
     options.rules = rules(args)?;
     let launcher = Launcher::current_exe().context("failed to find this program's own file")?;
-    let execute = Sandboxed::open(launcher, &state.join("modules"), args.cache, WALL).context("failed to open the module cache")?;
-    let mut handle = Worker::start(options, Arc::new(execute)).await.context("failed to start the worker")?;
+    let execute = Sandboxed::open(launcher, &state.join("modules"), args.cache, WALL)
+        .context("failed to open the module cache")?;
+    let mut handle =
+        Worker::start(options, Arc::new(execute)).await.context("failed to start the worker")?;
     let mut term = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
@@ -65,7 +69,8 @@ async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<
 }
 
 fn ids<T: FromStr<Err: std::fmt::Display>>(texts: &[String]) -> Result<Vec<T>, Usage> {
-    let parse = |text: &String| text.parse().map_err(|e| Usage(format!("'{text}' is not an id: {e}")));
+    let parse =
+        |text: &String| text.parse().map_err(|e| Usage(format!("'{text}' is not an id: {e}")));
     texts.iter().map(parse).collect()
 }
 

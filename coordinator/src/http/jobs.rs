@@ -8,9 +8,10 @@ use axum::{Extension, Json};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tallymill_engine::rows::{JobRow, JobState, ReplicaState, TaskState};
+use tallymill_audit::Evidence;
+use tallymill_engine::rows::{JobRow, JobState, ReplicaRow, TaskState};
 use tallymill_engine::{Command, Reply};
-use tallymill_protocol::{Manifest, Message as _, Receipt, Signed, TaskIndex, Visibility, merkle};
+use tallymill_protocol::{Manifest, Message as _, Signed, TaskIndex, Visibility};
 use tallymill_storage::{JobFilter, Page};
 
 use super::auth::Caller;
@@ -180,8 +181,17 @@ pub async fn task(
         .collect();
     Ok(Json(json!({
         "decided": decided.as_ref().map(render::task),
-        "replicas": replicas.iter().map(render::replica).collect::<Vec<_>>(), "voids": voids,
+        "replicas": replicas.iter().map(|row| replica(row, decided.is_some())).collect::<Vec<_>>(), "voids": voids,
     })))
+}
+
+/// A replica; what it wrote to standard error only once the task is decided.
+fn replica(row: &ReplicaRow, decided: bool) -> Value {
+    let mut item = render::replica(row);
+    if decided {
+        item["log_inline"] = row.log.as_deref().map(render::base64).into();
+    }
+    item
 }
 
 pub async fn results(
@@ -204,44 +214,14 @@ pub async fn results(
     Ok(Json(json!({ "items": items, "next": next, "state": render::name(row.state) })))
 }
 
-/// Envelope, lease token, receipt and proof of each paid replica of a decided task.
+/// Evidence of a decided task's result, as `tallymill verify` reads it.
 pub async fn receipts(
     State(app): State<Arc<App>>,
     Path((job, task)): Path<(String, u32)>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Evidence>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
-    let task = TaskIndex(task);
-    let undecided = || Problem::missing("decided task");
-    app.store.task(row.id, task).await?.ok_or_else(undecided)?;
-    let mut items = Vec::new();
-    for replica in app.store.replicas(row.id, task).await? {
-        if replica.state == ReplicaState::Reported {
-            continue;
-        }
-        let report = app.store.report(replica.report).await?.ok_or_else(unexpected)?;
-        let mut page = Page::first(tallymill_storage::MAX_PAGE);
-        let mut leaves = Vec::new();
-        loop {
-            let part = app.store.receipts(replica.report, page).await?;
-            let Some(last) = part.last() else { break };
-            page = Page::after(last.position, page.limit);
-            leaves.extend(part.iter().map(|leaf| merkle::leaf(&leaf.receipt)));
-        }
-        let at = usize::try_from(replica.position).unwrap_or(usize::MAX);
-        let whole = leaves.len() as u64 == u64::from(report.receipts);
-        let proof = whole.then(|| merkle::range_proof(&leaves, at, at + 1));
-        let lease = report.leases.iter().find(|(digest, _)| *digest == replica.lease);
-        items.push(json!({
-            "host": replica.host.to_string(), "state": render::name(replica.state),
-            "report": render::base64(&report.envelope.to_bytes()), "position": replica.position,
-            "receipt": render::base64(&replica.receipt), "count": report.receipts,
-            "lease": lease.map(|(_, token)| render::base64(&token.to_bytes())),
-            "proof": proof.map(|proof| proof.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            "fuel": Receipt::from_bytes(&replica.receipt).ok().map(|r| r.fuel.to_string()),
-        }));
-    }
-    Ok(Json(json!({ "manifest": render::base64(&row.envelope.to_bytes()), "items": items })))
+    super::evidence::of(&app, &row, TaskIndex(task)).await.map(Json)
 }
 
 pub async fn cancel(

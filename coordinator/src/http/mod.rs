@@ -5,6 +5,7 @@ pub mod admin;
 pub mod auth;
 pub mod blobs;
 pub mod events;
+mod evidence;
 pub mod health;
 pub mod hosts;
 pub mod jobs;

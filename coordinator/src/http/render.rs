@@ -15,7 +15,12 @@ pub fn account(row: &AccountRow, totals: &[BalanceTotal]) -> Value {
         .iter()
         .map(|t| json!({ "issuer": t.issuer.to_string(), "kind": t.kind, "amount": t.amount.micros().to_string() }))
         .collect();
+    let of = |kinds: &[&str]| -> String {
+        let some = totals.iter().filter(|total| kinds.contains(&total.kind.as_str()));
+        some.map(|total| i128::from(total.amount.micros())).sum::<i128>().to_string()
+    };
     json!({
+        "available": of(&["available", "granted"]), "pending": of(&["pending"]), "reserved": of(&["escrow"]),
         "id": row.id.to_string(), "key": row.current_key.to_string(), "status": name(row.status),
         "rotations": row.rotations.to_string(), "granted": row.granted.micros().to_string(),
         "joined": row.joined.0.to_string(), "balances": balances,
@@ -73,7 +78,8 @@ pub fn transfer(row: &TransferRow) -> Value {
     let transfer = &row.transfer;
     json!({
         "id": row.id.to_string(), "kind": name(transfer.kind), "debit": transfer.debit.to_string(),
-        "credit": transfer.credit.to_string(), "amount": transfer.amount.micros().to_string(),
+        "credit": transfer.credit.to_string(), "job": transfer.job.map(|job| job.to_string()),
+        "host": transfer.host.map(|host| host.to_string()), "amount": transfer.amount.micros().to_string(),
         "evidence": transfer.evidence.to_string(), "at": row.at.0.to_string(),
     })
 }
