@@ -125,8 +125,9 @@ impl Network {
         let mut command = self.worker(&state);
         command.args(["join", "--slots", &slots.to_string()]);
         let mut process = Child::start(&mut command, name, &self.folder)?;
-        // The first line says that it joined; from then on its keys exist.
-        process.line(PATIENCE)?;
+        // The first line says as which host it joined, or why it could not; from then on its keys exist.
+        let line = process.line(PATIENCE)?;
+        anyhow::ensure!(joined(&line), "{name} did not join: {line}");
         self.volunteers.push(Volunteer { name: name.to_owned(), state, process });
         Ok(())
     }
@@ -227,6 +228,12 @@ fn start_coordinator(
     Child::start(&mut command, "coordinator", folder)
 }
 
+/// Whether a worker's first line names the host that it became.
+fn joined(line: &str) -> bool {
+    let said: Value = serde_json::from_str(line).unwrap_or_default();
+    said.get("host").is_some_and(Value::is_string)
+}
+
 /// Host and port from the line that a coordinator prints once it listens.
 fn listening(line: &str) -> anyhow::Result<String> {
     let said: Value = serde_json::from_str(line).unwrap_or_default();
@@ -245,6 +252,12 @@ mod tests {
         assert_eq!(listening(line).unwrap(), "127.0.0.1:4711");
         let error = listening("address in use").unwrap_err().to_string();
         assert!(error.contains("address in use"), "{error}");
+    }
+
+    #[test]
+    fn only_a_worker_with_a_host_has_joined() {
+        assert!(joined(r#"{"host":"ab","owner":"cd"}"#));
+        assert!(!joined(r#"{"error":"refused","exit":1}"#));
     }
 
     #[test]

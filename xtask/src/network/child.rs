@@ -83,12 +83,13 @@ impl Child {
         self.kill()
     }
 
-    /// The end of its log, for an error message.
+    /// The end of its log and what it printed and nobody read, for an error message.
     fn said(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().rev().take(10).collect();
-        let last: Vec<&str> = lines.into_iter().rev().collect();
+        let last: Vec<String> = lines.into_iter().rev().map(str::to_owned).collect();
+        let last: Vec<String> = last.into_iter().chain(self.lines.try_iter()).collect();
         format!("its log {} ends with:\n{}", self.log.display(), last.join("\n"))
     }
 }
