@@ -16,6 +16,9 @@ const ONCE_KEPT: u64 = 7 * Micros::DAY;
 /// Longest idempotency key, bytes.
 const MAX_ONCE: usize = 128;
 
+/// Most answers kept for one account.
+const MAX_ONCE_KEPT: usize = 10_000;
+
 /// The deciding core of one coordinator.
 #[derive(Debug)]
 pub struct Engine(Core);
@@ -89,13 +92,15 @@ impl Engine {
         for job in core.out.jobs.clone() {
             money::pay_earned(core, job);
         }
-        let events = events(core);
+        let mut events = job_events(core);
         let job_rows = job_rows(core);
         for job in std::mem::take(&mut core.out.closing) {
             money::close(core, job);
         }
         let balances = money::balance_rows(core);
         let out = std::mem::take(&mut core.out);
+        events.extend(out.told.iter().map(|owner| Event::Account { owner: *owner }));
+        events.extend(out.network.then_some(Event::Network));
         let mut batch = Batch {
             accounts: out.accounts.iter().filter_map(|id| core.accounts.get(id)).cloned().collect(),
             hosts: out
@@ -161,6 +166,12 @@ fn decide_once(core: &mut Core, mut command: Command) -> Result<Reply, Refusal> 
     if let Some(row) = core.once.get(&key) {
         let same = row.request == once.request;
         return if same { Ok(replay(row)) } else { Err(Refusal::OnceConflict(once.name)) };
+    }
+    let first = (once.account, "", String::new());
+    let kept = core.once.range(first..).take_while(|((account, ..), _)| *account == once.account);
+    if kept.count() >= MAX_ONCE_KEPT {
+        let (what, limit) = ("idempotency keys of an account in seven days", MAX_ONCE_KEPT);
+        return Err(Refusal::Limit { what, limit });
     }
     let reply = decide(core, command)?;
     let Once { account, route, name, request } = once;
@@ -234,16 +245,13 @@ fn prune(core: &mut Core) {
     }
 }
 
-fn events(core: &mut Core) -> Vec<Event> {
+fn job_events(core: &Core) -> Vec<Event> {
     let jobs = core.out.jobs.iter().filter_map(|id| core.jobs.get(id));
-    let jobs = jobs.map(|job| Event::Job {
-        id: job.row.id,
-        state: job.row.state,
-        totals: view::totals(job),
-    });
-    let accounts = core.out.told.iter().map(|owner| Event::Account { owner: *owner });
-    let network = core.out.network.then_some(Event::Network);
-    jobs.chain(accounts).chain(network).collect()
+    let event = |job: &Job| {
+        let (id, state, totals) = (job.row.id, job.row.state, view::totals(job));
+        Event::Job { id, state, totals }
+    };
+    jobs.map(event).collect()
 }
 
 fn job_rows(core: &mut Core) -> (Vec<JobRow>, Vec<PageRow>) {

@@ -1,6 +1,6 @@
 //! Loading: the hot state from what the last commit left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tallymill_ledger::{Amount, Balances, most_per_result, reserve};
 use tallymill_protocol::{HostId, JobId, Manifest, Message as _, Micros, Receipt, merkle};
@@ -185,13 +185,11 @@ fn add_void(core: &mut Core, row: &VoidRow) -> Result<(), LoadError> {
 fn add_lease(core: &mut Core, mut row: LeaseRow, voids: &[VoidRow]) -> Result<(), LoadError> {
     let orphan = LoadError::Orphan { what: "a lease", job: row.job };
     let job = core.jobs.get_mut(&row.job).ok_or(orphan)?;
-    let given_back = |task: u32| {
-        voids.iter().any(|void| {
-            (void.job, void.task.0, void.host) == (row.job, task, row.host) && void.at >= row.issued
-        })
-    };
+    let of_lease =
+        |void: &&VoidRow| (void.job, void.host) == (row.job, row.host) && void.at >= row.issued;
+    let given_back: BTreeSet<u32> = voids.iter().filter(of_lease).map(|void| void.task.0).collect();
     let open: Vec<u32> = tasks_of(&row)
-        .filter(|task| job.state_of(*task) == 0 && !given_back(*task))
+        .filter(|task| job.state_of(*task) == 0 && !given_back.contains(task))
         .filter(|task| !job.slots.get(task).is_some_and(|slot| slot.voted(row.owner)))
         .collect();
     job.cursor = job.cursor.max(tasks_of(&row).end.min(job.row.tasks));

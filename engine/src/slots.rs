@@ -47,6 +47,8 @@ pub fn lapse(core: &mut Core, attempt: AttemptId) {
     let tasks: Vec<u32> = tasks_of(&live.row).collect();
     let released: Vec<u32> =
         tasks.into_iter().filter(|task| release(core, job_id, *task, attempt)).collect();
+    // Nothing of it is open now; a lease that held nothing ends here.
+    close_lease(core, attempt);
     if !told && let Some(host) = core.hosts.get_mut(&host_id) {
         host.row.abandoned += released.len() as u64;
         core.out.hosts.insert(host_id);

@@ -11,7 +11,7 @@ use tallymill_protocol::{JobId, Lease, Nonce, Policy};
 
 use crate::world::*;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Action {
     Submit { count: u32, n: u8, budget: u64, task_fee: u64 },
     Work { host: u8, slots: u32, wait: u64 },
@@ -84,7 +84,7 @@ impl Life {
     fn act(&mut self, action: Action) {
         match action {
             Action::Submit { count, n, budget, task_fee } => {
-                self.submit(count, n, (budget, task_fee))
+                self.submit(count, n, (budget, task_fee));
             }
             Action::Work { host, slots, wait } => {
                 let ask = Ask { slots, wait: wait * SECOND, ..World::ask() };

@@ -69,7 +69,9 @@ impl Store {
 
     fn apply_work(&mut self, batch: &Batch) {
         self.leases.extend(batch.leases.iter().map(|row| (row.attempt, row.clone())));
-        batch.closed_leases.iter().for_each(|attempt| drop(self.leases.remove(attempt)));
+        batch.closed_leases.iter().for_each(|attempt| {
+            self.leases.remove(attempt);
+        });
         for row in &batch.reports {
             next(&mut self.snapshot.counters.log, row.log_index);
             assert_eq!(row.leaves.len(), row.receipts as usize);

@@ -129,3 +129,35 @@ fn a_grant_under_a_key_is_booked_once() {
     assert_eq!(world.send(grant()), first);
     assert_eq!(world.store.granted(account(4)), 5);
 }
+
+#[test]
+fn idempotency_keys_of_an_account_are_limited() {
+    let mut world = World::new();
+    let amount = Amount::new(1);
+    let keyed = |number: u32| {
+        let (account, route, name) = (OPERATOR, "grant", number.to_string());
+        let once = Some(Once { account, route, name, request: Digest::ZERO });
+        Command::Grant { by: OPERATOR, to: account_of(number), amount, once }
+    };
+    for number in 0..10_000 {
+        world.post(keyed(number));
+    }
+    world.flush();
+    assert!(matches!(world.refused(keyed(10_000)), Refusal::Limit { limit: 10_000, .. }));
+    world.pass(7 * Micros::DAY);
+    assert!(matches!(world.send(keyed(10_000)), Some(Reply::Done { .. })));
+}
+
+fn account_of(number: u32) -> tallymill_protocol::AccountId {
+    account(if number.is_multiple_of(2) { 3 } else { 4 })
+}
+
+#[test]
+fn a_job_that_ends_tells_its_payer() {
+    let mut world = World::new();
+    let job = world.quorum(4);
+    world.events.clear();
+    world.cancel(job);
+    let owner = account(2);
+    assert!(world.events.contains(&tallymill_engine::Event::Account { owner }));
+}
