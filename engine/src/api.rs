@@ -190,7 +190,8 @@ pub enum Command {
         /// Whom.
         account: AccountId,
     },
-    /// A job. Its module is screened and its blobs are there: the caller checked.
+    /// A job. The caller checked that its module passes the screening, that its blobs are there, and that no job of this id
+    /// is stored that is over: the engine remembers live ones only.
     Submit {
         /// The manifest.
         manifest: Box<Manifest>,

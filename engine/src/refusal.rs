@@ -3,8 +3,6 @@
 use tallymill_ledger::{Amount, LedgerError, PriceError};
 use tallymill_protocol::{AccountId, CoordinatorId, HostId, JobId, ManifestError, Micros};
 
-use crate::rows::Counters;
-
 /// Why a command is refused. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -177,7 +175,4 @@ pub enum LoadError {
     /// A price that does not fit.
     #[error(transparent)]
     Price(#[from] PriceError),
-    /// The high-water marks stand below a number in use.
-    #[error("a counter of {0:?} stands below a number in use")]
-    Counters(Box<Counters>),
 }
