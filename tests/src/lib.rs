@@ -1,0 +1,1 @@
+//! Integration tests by user journey; see tests/main.rs.
