@@ -116,7 +116,7 @@ fn version(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = format!("header {VERSION_HEADER}: this coordinator speaks {PROTOCOL_VERSION}");
     let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "protocol", detail);
-    Err(problem.limit(PROTOCOL_VERSION).next("send the header, or update this client"))
+    Err(problem.limit(&PROTOCOL_VERSION).next("send the header, or update this client"))
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {

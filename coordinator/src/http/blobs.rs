@@ -38,7 +38,7 @@ pub async fn upload(
     if app.store.blob_bytes(account).await? >= limit {
         let status = StatusCode::INSUFFICIENT_STORAGE;
         return Err(
-            Problem::new(status, "quota", "this account stores as much as it may").limit(limit)
+            Problem::new(status, "quota", "this account stores as much as it may").limit(&limit)
         );
     }
     let length = app.blobs.put(digest, body.into_data_stream()).await?;
@@ -71,7 +71,7 @@ fn range(headers: &HeaderMap, length: u64) -> Result<Option<(u64, u64)>, Problem
     let fits = read.filter(|(from, last)| from <= last && *from < length);
     fits.map(Some).ok_or_else(|| {
         let status = StatusCode::RANGE_NOT_SATISFIABLE;
-        Problem::new(status, "range", "range: one range of bytes inside the blob").limit(length)
+        Problem::new(status, "range", "range: one range of bytes inside the blob").limit(&length)
     })
 }
 

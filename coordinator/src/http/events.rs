@@ -32,7 +32,7 @@ fn topics(asked: Topics, caller: &Caller) -> Result<Vec<String>, Problem> {
     let text = asked.topics.unwrap_or_else(|| "network".to_owned());
     let topics: Vec<String> = text.split(',').map(str::to_owned).collect();
     if topics.len() > MAX_TOPICS {
-        return Err(Problem::field("topics", "topics: too many").limit(MAX_TOPICS));
+        return Err(Problem::field("topics", "topics: too many").limit(&MAX_TOPICS));
     }
     for topic in &topics {
         let account =

@@ -48,7 +48,7 @@ impl Problem {
 
     /// Names the limit that was passed.
     #[must_use]
-    pub fn limit(self, limit: impl ToString) -> Self {
+    pub fn limit(self, limit: &impl ToString) -> Self {
         Self { limit: Some(limit.to_string()), ..self }
     }
 
@@ -123,7 +123,7 @@ impl From<BlobError> for Problem {
                 Self { field: Some("digest".to_owned()), ..problem }
             }
             BlobError::TooLong { limit } => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", detail).limit(limit)
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", detail).limit(&limit)
             }
             BlobError::Broken(_) => Self::field("body", detail),
             BlobError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
@@ -149,11 +149,11 @@ impl From<Refusal> for Problem {
             Refusal::Policy { .. } => Self::field("policy", detail),
             Refusal::Network { .. } => Self::field("network", detail),
             Refusal::Price(_) => Self::field("limits", detail),
-            Refusal::Budget { needed, .. } => Self::field("budget", detail).limit(needed.micros()),
+            Refusal::Budget { needed, .. } => Self::field("budget", detail).limit(&needed.micros()),
             Refusal::Ledger(_) => with(StatusCode::PAYMENT_REQUIRED, "credit")
                 .next("ask an operator for a grant, or lower the limits or the budget"),
             Refusal::Limit { limit, .. } => {
-                with(StatusCode::TOO_MANY_REQUESTS, "limit").limit(limit)
+                with(StatusCode::TOO_MANY_REQUESTS, "limit").limit(&limit)
             }
             Refusal::Duplicate(_) | Refusal::HostTaken(_) => with(StatusCode::CONFLICT, "conflict"),
             Refusal::OnceConflict(_) => with(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key"),

@@ -66,7 +66,7 @@ async fn blob(app: &App, field: &str, digest: Digest) -> Result<u64, Problem> {
 async fn module(app: &App, digest: Digest) -> Result<(), Problem> {
     let length = blob(app, "module", digest).await?;
     if length > MAX_MODULE {
-        return Err(Problem::field("module", "module: too long").limit(MAX_MODULE));
+        return Err(Problem::field("module", "module: too long").limit(&MAX_MODULE));
     }
     let bytes = app.blobs.read(digest, 0, length).await?.ok_or_else(unexpected)?;
     let screened = tokio::task::spawn_blocking(move || tallymill_sandbox::screen(&bytes).map(drop));
@@ -76,7 +76,9 @@ async fn module(app: &App, digest: Digest) -> Result<(), Problem> {
 
 async fn table(app: &App, root: Digest, count: u32, digest: Digest) -> Result<u64, Problem> {
     if count > MAX_TABLE {
-        return Err(Problem::field("inputs.count", "inputs.count: too many tasks").limit(MAX_TABLE));
+        return Err(
+            Problem::field("inputs.count", "inputs.count: too many tasks").limit(&MAX_TABLE)
+        );
     }
     let length = blob(app, "inputs.blob", digest).await?;
     let leaves = work::leaves(app, digest, count).await?;

@@ -86,7 +86,7 @@ pub async fn work(
         Reply::Work(mut answer) => {
             // Positions ascend, so each refusal lands where its report stood.
             refused.into_iter().for_each(|(at, refusal)| {
-                answer.answers.insert(at.min(answer.answers.len()), refusal)
+                answer.answers.insert(at.min(answer.answers.len()), refusal);
             });
             Ok(reply(&app, answer).await?.to_bytes())
         }

@@ -5,6 +5,8 @@ use tallymill_protocol::cbor::Text;
 
 use super::*;
 
+type Change = fn(&mut Login);
+
 const NOW: Micros = Micros(1_000_000);
 
 fn tokens() -> Tokens {
@@ -62,7 +64,7 @@ fn an_expired_challenge_is_refused() {
 
 #[test]
 fn a_login_for_another_audience_origin_or_purpose_is_named() {
-    let changes: [(&str, fn(&mut Login)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("audience", |login| login.audience = Key([2; 32])),
         ("origin", |login| login.origin = Text("http://elsewhere".into())),
         ("purpose", |login| login.purpose = Text("worker".into())),

@@ -1,0 +1,6 @@
+//! A coordinator seen from outside, and its pipeline over a store that fails.
+
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod pipeline;
