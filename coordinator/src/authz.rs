@@ -92,5 +92,7 @@ routes! {
     get "/" Public pages::network, "The network, for people";
     get "/jobs" Public pages::jobs, "Jobs, for people";
     get "/jobs/{id}" Public pages::job, "A job, for people";
-    get "/accounts/{id}" Account pages::account, "An account's credit, for people";
+    get "/jobs/{id}/tasks/{task}" Public pages::task, "A task, for people";
+    get "/accounts/{id}" Public pages::account, "An account's credit, for its owner";
+    get "/open" Public pages::sign_in, "How to sign in";
 }

@@ -133,6 +133,7 @@ pub async fn start_with(
         draining: Arc::clone(&draining),
         requests: AtomicU64::new(0),
         tables: http::work::Tables::default(),
+        books: std::sync::Mutex::default(),
     });
     let (stop, mut stopped) = watch::channel(false);
     let router = http::router(&app);

@@ -6,11 +6,13 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tallymill_engine::rows::JobState;
 use tallymill_engine::{Command, Reply};
+use tallymill_ledger::Amount;
 use tallymill_protocol::{
     AccountId, AccountStatement, JobId, Message, Revocation, Rotation, Signed,
 };
-use tallymill_storage::TransferFilter;
+use tallymill_storage::{JobFilter, MAX_PAGE, Page, TransferFilter};
 
 use super::auth::Caller;
 use super::problem::Problem;
@@ -75,11 +77,28 @@ pub async fn show(
 ) -> Result<Json<Value>, Problem> {
     let account: AccountId = id("id", &account)?;
     let row = app.store.account(account).await?.ok_or_else(|| Problem::missing("account"))?;
-    let totals = match caller.is(account) {
-        true => app.store.totals(account).await?,
-        false => Vec::new(),
+    let (totals, reserved) = match caller.is(account) {
+        true => (app.store.totals(account).await?, reserved(&app, account).await?),
+        false => (Vec::new(), Amount::ZERO),
     };
-    Ok(Json(render::account(&row, &totals)))
+    Ok(Json(render::account(&row, &totals, reserved)))
+}
+
+/// What is held for the account's live jobs.
+pub async fn reserved(app: &App, account: AccountId) -> Result<Amount, Problem> {
+    let mut sum = 0i64;
+    for state in [JobState::Running, JobState::Stopping, JobState::Suspended] {
+        let filter = JobFilter { payer: Some(account), state: Some(state) };
+        let mut page = Page::first(MAX_PAGE);
+        loop {
+            let jobs = app.store.jobs(filter, page).await?;
+            let held = jobs.iter().map(|job| job.escrow.micros() - job.spent.micros());
+            sum = held.fold(sum, i64::saturating_add);
+            let Some(last) = jobs.last() else { break };
+            page = Page::after(last.number, MAX_PAGE);
+        }
+    }
+    Ok(Amount::new(sum))
 }
 
 pub async fn statement(

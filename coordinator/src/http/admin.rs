@@ -1,6 +1,6 @@
 //! What operators do; each act is logged for everybody to read.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -17,6 +17,8 @@ use super::accounts::done;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{App, id, json as body_json, once};
+use crate::clock;
+use crate::pages::views::Books;
 
 /// A grant: micro-credits as a string.
 #[derive(Deserialize)]
@@ -102,6 +104,14 @@ pub async fn approve(
 
 pub async fn audit(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     let audit = app.store.audit_ledger().await?;
+    let broken = audit.sums.iter().map(|(_, sum)| *sum).find(|sum| *sum != 0);
+    let books = Books {
+        sum: Amount::new(broken.unwrap_or_default()),
+        offences: audit.offences.len() as u64,
+        transfers: audit.transfers,
+        at: clock::now(),
+    };
+    *app.books.lock().unwrap_or_else(PoisonError::into_inner) = Some(books);
     let sums = audit.sums.iter();
     let sums: Vec<Value> = sums
         .map(|(issuer, sum)| json!({ "issuer": issuer.to_string(), "sum": sum.to_string() }))

@@ -67,6 +67,7 @@ pub fn document() -> Value {
 pub async fn network(State(app): State<Arc<App>>) -> Json<Value> {
     let versions = tallymill_sandbox::versions();
     let tariff = Tariff::default();
+    let storage = app.store.durability();
     Json(json!({
         "network": app.options.network.as_str(), "coordinator": app.key.public().to_string(),
         "protocol": [PROTOCOL_VERSION], "epoch": app.epoch.to_string(),
@@ -81,6 +82,7 @@ pub async fn network(State(app): State<Arc<App>>) -> Json<Value> {
             "compile": tariff.compile.to_string(),
         },
         "limits": { "blob": app.options.bounds.blob.to_string() },
+        "storage": { "database": storage.database, "synchronous": storage.synchronous },
         "ready": app.ready(),
     }))
 }

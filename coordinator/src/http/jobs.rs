@@ -69,7 +69,7 @@ pub async fn submit(
     }
 }
 
-fn state(text: &str) -> Result<JobState, Problem> {
+pub fn state(text: &str) -> Result<JobState, Problem> {
     use JobState::{Cancelled, Expired, Finished, Running, Stopping, Suspended};
     let all = [Running, Stopping, Finished, Cancelled, Expired, Suspended];
     let found = all.into_iter().find(|state| render::name(state) == text);
@@ -84,34 +84,55 @@ fn state(text: &str) -> Result<JobState, Problem> {
 pub async fn list(
     State(app): State<Arc<App>>,
     Query(paging): Query<Paging>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<Value>, Problem> {
     let payer = paging.payer.as_deref().map(|payer| id("payer", payer)).transpose()?;
     let filter = JobFilter { payer, state: paging.state.as_deref().map(state).transpose()? };
     let rows = app.store.jobs(filter, paging.page(paging.number()?)).await?;
-    let items: Vec<Value> = rows.iter().map(render::job).collect();
+    let items: Result<Vec<Value>, Problem> = rows.iter().map(|row| shown(row, &caller)).collect();
+    let items = items?;
     Ok(Json(json!({ "items": items, "next": rows.last().map(|row| row.number.to_string()) })))
 }
 
-async fn row(app: &App, job: &str) -> Result<JobRow, Problem> {
+pub async fn row(app: &App, job: &str) -> Result<JobRow, Problem> {
     app.store.job(id("id", job)?).await?.ok_or_else(|| Problem::missing("job"))
 }
 
-/// The job, if the caller may read its inputs and decided outputs.
-async fn open_row(app: &App, job: &str, caller: &Caller) -> Result<JobRow, Problem> {
-    let row = row(app, job).await?;
-    let manifest: Manifest = Signed::new(row.envelope.clone()).peek().map_err(|_| unexpected())?;
+/// The manifest of a stored job.
+pub fn manifest_of(row: &JobRow) -> Result<Manifest, Problem> {
+    Signed::new(row.envelope.clone()).peek().map_err(|_| unexpected())
+}
+
+/// Whether the caller may read the job's title, inputs and decided outputs.
+pub fn visible(row: &JobRow, caller: &Caller) -> Result<bool, Problem> {
     let owns = caller.is(row.payer) || caller.account == Some(row.submitter);
-    if owns || manifest.visibility == Visibility::Public {
+    Ok(owns || manifest_of(row)?.visibility == Visibility::Public)
+}
+
+/// The job, if the caller may read its inputs and decided outputs.
+pub async fn open_row(app: &App, job: &str, caller: &Caller) -> Result<JobRow, Problem> {
+    let row = row(app, job).await?;
+    if visible(&row, caller)? {
         return Ok(row);
     }
     Err(Problem::forbidden("this job is private: its payer alone reads inputs and outputs"))
 }
 
+/// A job as the caller may see it: the title of a private one is its payer's.
+fn shown(row: &JobRow, caller: &Caller) -> Result<Value, Problem> {
+    let mut value = render::job(row);
+    if !visible(row, caller)? {
+        value["title"] = "".into();
+    }
+    Ok(value)
+}
+
 pub async fn show(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<Value>, Problem> {
-    Ok(Json(render::job(&row(&app, &job).await?)))
+    shown(&row(&app, &job).await?, &caller).map(Json)
 }
 
 /// Hosts need the manifest of whatever they lease, private or not.
@@ -130,8 +151,9 @@ pub async fn manifest(
 pub async fn why(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<Value>, Problem> {
-    let row = row(&app, &job).await?;
+    let row = open_row(&app, &job, &caller).await?;
     let Some(view) = app.pipeline.job(row.id).await? else {
         return Ok(Json(json!({ "state": render::name(row.state), "reasons": [] })));
     };

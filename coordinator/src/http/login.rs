@@ -25,7 +25,8 @@ pub struct Ask {
     purpose: String,
 }
 
-fn origin(app: &App, headers: &HeaderMap) -> String {
+/// The address that the caller dialled.
+pub fn origin(app: &App, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     app.options.origin.clone().unwrap_or_else(|| format!("http://{host}"))
 }

@@ -16,8 +16,8 @@ mod render;
 mod submission;
 pub mod work;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -33,6 +33,7 @@ use crate::authz::ROUTES;
 use crate::blobs::BlobStore;
 use crate::events::Events;
 use crate::options::Options;
+use crate::pages::views::Books;
 use crate::pipeline::Pipeline;
 use crate::tokens::Tokens;
 use problem::Problem;
@@ -61,6 +62,8 @@ pub struct App {
     pub requests: AtomicU64,
     /// Leaves of input tables that were used lately.
     pub tables: work::Tables,
+    /// What the last examination of the ledger found.
+    pub books: Mutex<Option<Books>>,
 }
 
 impl App {

@@ -1,131 +1,380 @@
-//! Pages for people: rendered here, no script, readable on a phone.
+//! Pages for people: what the reader may see is decided here, `crate::pages` lays it out.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tallymill_engine::NetworkView;
-use tallymill_engine::rows::{JobRow, TaskRow, TransferRow};
-use tallymill_protocol::{AccountId, Manifest, Signed, Visibility};
-use tallymill_storage::{BalanceTotal, JobFilter, Page, TransferFilter};
+use tallymill_engine::rows::{self, JobState, ReplicaRow, TaskState, VoidRow};
+use tallymill_ledger::Amount;
+use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{AccountId, Message as _, Policy, Receipt, TaskIndex};
+use tallymill_storage::{JobFilter, Page, TransferFilter};
 
 use super::auth::Caller;
 use super::problem::Problem;
-use super::{App, Paging, id};
+use super::{App, Paging, id, jobs as api, login, render};
+use crate::clock;
+use crate::pages::views::*;
+use crate::pages::{self, STYLE};
 
-const STYLE: &str = include_str!("../../templates/style.css");
-/// Nothing but our own style sheet is loaded, nothing runs, nothing frames us.
-const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 /// Rows on one page.
 const ROWS: u32 = 100;
 
-#[derive(Template)]
-#[template(path = "network.html")]
-struct NetworkPage<'p> {
-    name: &'p str,
-    coordinator: String,
-    ready: bool,
-    view: NetworkView,
+fn frame(app: &App, caller: &Caller) -> Frame {
+    let account = caller.account.map(|account| account.to_string());
+    Frame { network: app.options.network.to_string(), account, now: clock::now() }
 }
 
-#[derive(Template)]
-#[template(path = "jobs.html")]
-struct JobsPage<'p> {
-    name: &'p str,
-    jobs: Vec<JobRow>,
-    next: Option<u64>,
+fn page(template: &impl askama::Template) -> Response {
+    match pages::render(template) {
+        Ok(html) => (pages::headers(), html).into_response(),
+        Err(error) => Problem::internal(&error).into_response(),
+    }
 }
 
-#[derive(Template)]
-#[template(path = "job.html")]
-struct JobPage<'p> {
-    name: &'p str,
-    job: JobRow,
-    why: Vec<String>,
-    tasks: Option<Vec<TaskRow>>,
-    next: Option<u32>,
+/// A page, or a page about why there is none.
+fn answer(app: &App, caller: &Caller, found: Result<Response, Problem>) -> Response {
+    found.unwrap_or_else(|problem| {
+        let (status, name, detail, next) = problem.told();
+        let page = page(&ErrorPage {
+            frame: frame(app, caller),
+            status: status.as_u16(),
+            title: name.replace('-', " "),
+            detail,
+            next: next.to_owned(),
+        });
+        (status, page).into_response()
+    })
 }
 
-#[derive(Template)]
-#[template(path = "account.html")]
-struct AccountPage<'p> {
-    name: &'p str,
-    account: AccountId,
-    totals: Vec<BalanceTotal>,
-    transfers: Vec<TransferRow>,
-    next: Option<u64>,
+fn full<T>(rows: &[T]) -> Option<&T> {
+    rows.last().filter(|_| rows.len() as u64 == u64::from(ROWS))
 }
 
-fn page(template: &impl Template) -> Result<Response, Problem> {
-    let html = template.render().map_err(|error| Problem::internal(&error))?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, html).into_response())
-}
-
+/// The style sheet.
 pub async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
 }
 
-pub async fn network(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let view = app.pipeline.network().await?;
-    let name = app.options.network.as_str();
-    page(&NetworkPage { name, coordinator: app.key.public().to_string(), ready: app.ready(), view })
+/// How to sign in.
+pub async fn sign_in(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
+    page(&SignInPage {
+        frame: frame(&app, &caller),
+        url: login::origin(&app, &headers),
+        reason: String::new(),
+    })
 }
 
+/// The network.
+pub async fn network(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    let found = app.pipeline.network().await.map_err(Problem::from).map(|view| {
+        page(&NetworkPage {
+            frame: frame(&app, &caller),
+            coordinator: app.key.public().to_string(),
+            epoch: app.epoch,
+            admission: render::name(app.options.admission),
+            jobs_running: view.jobs as u64,
+            ready: app.ready(),
+            hosts_online: view.active as u64,
+            leases: view.leases as u64,
+            books: *app.books.lock().unwrap_or_else(PoisonError::into_inner),
+        })
+    });
+    answer(&app, &caller, found)
+}
+
+/// Jobs, newest first.
 pub async fn jobs(
     State(app): State<Arc<App>>,
     Query(paging): Query<Paging>,
-) -> Result<Response, Problem> {
-    let asked = Page { after: paging.number()?, limit: ROWS };
-    let jobs = app.store.jobs(JobFilter::default(), asked).await?;
-    let next = jobs.last().filter(|_| jobs.len() as u64 == u64::from(ROWS)).map(|job| job.number);
-    page(&JobsPage { name: app.options.network.as_str(), jobs, next })
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    answer(&app, &caller, list(&app, &paging, &caller).await)
 }
 
+async fn list(app: &App, paging: &Paging, caller: &Caller) -> Result<Response, Problem> {
+    // An empty form field asks for nothing.
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let (state, payer) = (given(&paging.state), given(&paging.payer));
+    let filter = JobFilter {
+        state: state.as_deref().map(api::state).transpose()?,
+        payer: payer.as_deref().map(|payer| id("payer", payer)).transpose()?,
+    };
+    let jobs = app.store.jobs(filter, Page { after: paging.number()?, limit: ROWS }).await?;
+    let rows: Result<Vec<JobRow>, Problem> = jobs.iter().map(|job| job_row(job, caller)).collect();
+    // Only known states and ids in hexadecimal got this far, so nothing needs to be quoted.
+    let kept: String = [("state", &state), ("payer", &payer)]
+        .iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| format!("&{name}={value}")))
+        .collect();
+    Ok(page(&JobsPage {
+        frame: frame(app, caller),
+        rows: rows?,
+        filter: JobsFilter { state: state.unwrap_or_default(), payer: payer.unwrap_or_default() },
+        next: full(&jobs).map(|job| format!("after={}{kept}", job.number)),
+    }))
+}
+
+/// The title of a private job is its payer's.
+fn title(job: &rows::JobRow, caller: &Caller) -> Result<String, Problem> {
+    Ok(if api::visible(job, caller)? { job.title.clone() } else { String::new() })
+}
+
+fn job_row(job: &rows::JobRow, caller: &Caller) -> Result<JobRow, Problem> {
+    Ok(JobRow {
+        id: job.id.to_string(),
+        title: title(job, caller)?,
+        state: render::name(job.state),
+        payer: job.payer.to_string(),
+        submitted: job.submitted,
+        tasks: job.tasks.into(),
+        decided: u64::from(job.final_tasks) + u64::from(job.failed_tasks),
+        failed: job.failed_tasks.into(),
+    })
+}
+
+/// A job.
 pub async fn job(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
     Query(paging): Query<Paging>,
     Extension(caller): Extension<Caller>,
-) -> Result<Response, Problem> {
-    let job = app.store.job(id("id", &job)?).await?.ok_or_else(|| Problem::missing("job"))?;
-    let manifest: Manifest =
-        Signed::new(job.envelope.clone()).peek().map_err(|_| super::unexpected())?;
-    let why = app.pipeline.job(job.id).await?.map(|view| view.why).unwrap_or_default();
-    let mut tasks = None;
-    if caller.is(job.payer) || manifest.visibility == Visibility::Public {
-        let asked =
-            Page { after: paging.number()?.map(tallymill_protocol::TaskIndex), limit: ROWS };
-        tasks = Some(app.store.tasks(job.id, None, asked).await?);
-    }
-    let full = tasks.as_ref().filter(|tasks| tasks.len() as u64 == u64::from(ROWS));
-    let next = full.and_then(|tasks| tasks.last()).map(|task| task.task.0);
-    page(&JobPage { name: app.options.network.as_str(), job, why, tasks, next })
+) -> Response {
+    answer(&app, &caller, job_page(&app, &job, &paging, &caller).await)
 }
 
+async fn job_page(
+    app: &App,
+    job: &str,
+    paging: &Paging,
+    caller: &Caller,
+) -> Result<Response, Problem> {
+    let job = api::row(app, job).await?;
+    let (mut error, mut tasks, mut next) = (None, None, None);
+    let (totals, cost, why) = standing(app, &job).await?;
+    let visible = api::visible(&job, caller)?;
+    if visible {
+        let after = paging.number()?.map(TaskIndex);
+        let rows = app.store.tasks(job.id, None, Page { after, limit: ROWS }).await?;
+        next = full(&rows).map(|task| format!("after={}", task.task));
+        tasks = Some(rows.iter().map(task_row).collect());
+        error = first_error(app, &job).await?;
+    }
+    let reasons = why.into_iter().filter(|_| visible).map(|text| Reason { tasks: 0, text });
+    Ok(page(&JobPage {
+        frame: frame(app, caller),
+        id: job.id.to_string(),
+        title: title(&job, caller)?,
+        state: render::name(job.state),
+        payer: job.payer.to_string(),
+        submitted: job.submitted,
+        error,
+        totals,
+        cost,
+        policy: policy(api::manifest_of(&job)?.policy),
+        reasons: reasons.collect(),
+        tasks,
+        next,
+    }))
+}
+
+/// Tasks by state, credit, and why tasks wait. What is over holds nothing back.
+async fn standing(
+    app: &App,
+    job: &rows::JobRow,
+) -> Result<(JobTotals, JobCost, Vec<String>), Problem> {
+    let view = app.pipeline.job(job.id).await?;
+    let returned = if view.is_some() { 0 } else { job.escrow.micros() - job.spent.micros() };
+    let cost = JobCost { held: job.escrow, paid: job.spent, returned: Amount::new(returned) };
+    let mut totals = JobTotals {
+        tasks: job.tasks.into(),
+        provisional: job.provisional_tasks.into(),
+        done: job.final_tasks.into(),
+        failed: job.failed_tasks.into(),
+        fuel: job.fuel,
+        ..JobTotals::default()
+    };
+    let Some(view) = view else { return Ok((totals, cost, Vec::new())) };
+    totals.waiting = u64::from(view.untouched) + view.waiting as u64;
+    let known = totals.decided() + totals.provisional + totals.waiting;
+    totals.working = totals.tasks.saturating_sub(known);
+    Ok((totals, cost, view.why))
+}
+
+async fn first_error(app: &App, job: &rows::JobRow) -> Result<Option<JobError>, Problem> {
+    let failed = app.store.tasks(job.id, Some(TaskState::Failed), Page::first(1)).await?;
+    let error = |task: &rows::TaskRow| JobError {
+        task: Some(task.task.0.into()),
+        what: task.cause.clone().unwrap_or_else(|| "failed".to_owned()),
+        why: task.outcome.map(|outcome| outcome.to_string()).unwrap_or_default(),
+        next: format!("tallymill job logs {} {}", job.id, task.task),
+    };
+    let stopped = || JobError {
+        what: format!("the job is {}", render::name(job.state)),
+        next: format!("tallymill job show {}", job.id),
+        ..JobError::default()
+    };
+    let ended = matches!(job.state, JobState::Expired | JobState::Suspended);
+    Ok(failed.first().map(error).or_else(|| ended.then(stopped)))
+}
+
+fn policy(policy: Policy) -> String {
+    match policy {
+        Policy::Trusted => "trusted: one host, believed".to_owned(),
+        Policy::Quorum { n } => format!("quorum {n}: hosts of {n} owners must agree"),
+        Policy::Audit { .. } => "audit: one host, some tasks run again".to_owned(),
+        Policy::SelfCheck { .. } => "self-check: the module checks results".to_owned(),
+    }
+}
+
+fn task_row(task: &rows::TaskRow) -> TaskRow {
+    let outcome = task.outcome.filter(|outcome| !outcome.is_success());
+    let reasons = [task.cause.clone(), outcome.map(|outcome| outcome.to_string())];
+    TaskRow {
+        index: task.task.0.into(),
+        state: render::name(task.state),
+        fuel: task.fuel.unwrap_or_default(),
+        reason: reasons.into_iter().flatten().collect::<Vec<_>>().join(": "),
+        decided: true,
+        output: task.output.map(|output| output.to_string()),
+    }
+}
+
+/// A task of a job that the reader may see. Who runs an undecided one is only its payer's.
+pub async fn task(
+    State(app): State<Arc<App>>,
+    Path((job, task)): Path<(String, String)>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    let found = async {
+        let job = api::open_row(&app, &job, &caller).await?;
+        task_page(&app, &job, TaskIndex(id("task", &task)?), &caller).await
+    };
+    let found = found.await;
+    answer(&app, &caller, found)
+}
+
+async fn task_page(
+    app: &App,
+    job: &rows::JobRow,
+    task: TaskIndex,
+    caller: &Caller,
+) -> Result<Response, Problem> {
+    if task.0 >= job.tasks {
+        return Err(Problem::missing("task"));
+    }
+    let decided = app.store.task(job.id, task).await?;
+    let mut attempts = Vec::new();
+    if decided.is_some() || caller.is(job.payer) {
+        let replicas = app.store.replicas(job.id, task).await?;
+        let voids = app.store.voids(job.id, task, Page::first(ROWS)).await?;
+        attempts = replicas.iter().map(attempt).chain(voids.iter().map(void)).collect();
+    }
+    let open = || TaskRow {
+        index: task.0.into(),
+        state: if attempts.is_empty() { "open" } else { "reported" }.to_owned(),
+        ..TaskRow::default()
+    };
+    let task = decided.as_ref().map_or_else(open, task_row);
+    let (id, title) = (job.id.to_string(), job.title.clone());
+    Ok(page(&TaskPage { frame: frame(app, caller), job: id, title, task, attempts }))
+}
+
+fn attempt(replica: &ReplicaRow) -> AttemptRow {
+    let receipt = Receipt::from_bytes(&replica.receipt).ok();
+    AttemptRow {
+        id: replica.attempt.to_string(),
+        host: replica.host.to_string(),
+        state: render::name(replica.state),
+        fuel: receipt.as_ref().map_or(0, |receipt| receipt.fuel),
+        output: receipt.map(|receipt| receipt.output.to_string()),
+        verdict: match replica.state {
+            rows::ReplicaState::Reported => "waits for others".to_owned(),
+            rows::ReplicaState::Lost => "outvoted: not paid".to_owned(),
+            _ => format!("earned {} credits", pages::format::credits(&replica.amount)),
+        },
+    }
+}
+
+fn void(void: &VoidRow) -> AttemptRow {
+    AttemptRow {
+        id: format!("void {}", void.id),
+        host: void.host.to_string(),
+        state: "void".to_owned(),
+        verdict: format!("{}: {}", VoidCause::from_code(void.cause).phrase(), void.detail),
+        ..AttemptRow::default()
+    }
+}
+
+/// An account's credit, for its owner.
 pub async fn account(
     State(app): State<Arc<App>>,
     Path(account): Path<String>,
     Query(paging): Query<Paging>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
+    if caller.account.is_none() {
+        let reason = "An account's credit is shown to its owner.".to_owned();
+        let url = login::origin(&app, &headers);
+        let page = page(&SignInPage { frame: frame(&app, &caller), url, reason });
+        return (StatusCode::UNAUTHORIZED, page).into_response();
+    }
+    answer(&app, &caller, account_page(&app, &account, &paging, &caller).await)
+}
+
+async fn account_page(
+    app: &App,
+    account: &str,
+    paging: &Paging,
+    caller: &Caller,
 ) -> Result<Response, Problem> {
-    let account: AccountId = id("id", &account)?;
+    let account: AccountId = id("id", account)?;
     if !caller.is(account) {
         return Err(Problem::forbidden("only its owner reads an account's credit"));
     }
+    let row = app.store.account(account).await?.ok_or_else(|| Problem::missing("account"))?;
     let totals = app.store.totals(account).await?;
+    let of = |kinds: &[&str]| {
+        let some = totals.iter().filter(|total| kinds.contains(&total.kind.as_str()));
+        Amount::new(some.map(|total| total.amount.micros()).fold(0, i64::saturating_add))
+    };
     let asked = Page { after: paging.number()?, limit: ROWS };
     let transfers = app.store.transfers(TransferFilter::Owner(account), asked).await?;
-    let full = transfers.len() as u64 == u64::from(ROWS);
-    let next = transfers.last().filter(|_| full).map(|transfer| transfer.id);
-    page(&AccountPage { name: app.options.network.as_str(), account, totals, transfers, next })
+    Ok(page(&AccountPage {
+        frame: frame(app, caller),
+        id: account.to_string(),
+        state: render::name(row.status),
+        available: of(&["available", "granted"]),
+        pending: of(&["pending"]),
+        reserved: super::accounts::reserved(app, account).await?,
+        lines: transfers.iter().flat_map(|transfer| lines(transfer, account)).collect(),
+        next: full(&transfers).map(|transfer| format!("after={}", transfer.id)),
+    }))
+}
+
+/// A transfer as its owner sees it: a line for each of their accounts that it touches.
+fn lines(row: &rows::TransferRow, account: AccountId) -> Vec<StatementLine> {
+    let transfer = &row.transfer;
+    let sides = [(transfer.debit, -1), (transfer.credit, 1)];
+    let own = sides.iter().filter(|(side, _)| side.kind.parts().1 == Some(account.0));
+    let line = |(side, sign): &(tallymill_ledger::AccountKey, i64)| StatementLine {
+        transfer: row.id,
+        at: row.at,
+        kind: render::name(transfer.kind),
+        bucket: side.kind.parts().0.to_owned(),
+        amount: Amount::new(transfer.amount.micros().saturating_mul(*sign)),
+        job: transfer.job.map(|job| job.to_string()),
+        evidence: transfer.evidence.to_string(),
+    };
+    own.map(line).collect()
 }

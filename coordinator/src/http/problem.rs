@@ -58,6 +58,12 @@ impl Problem {
         Self { next: Some(next), ..self }
     }
 
+    /// Status, name, detail and next step, for a page.
+    #[must_use]
+    pub fn told(self) -> (StatusCode, &'static str, String, &'static str) {
+        (self.status, self.name, self.detail, self.next.unwrap_or_default())
+    }
+
     /// A failure inside, logged here and told without details: 500.
     #[must_use]
     pub fn internal(error: &dyn std::error::Error) -> Self {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tallymill_engine::rows::{AccountRow, HostRow, JobRow, ReplicaRow, TaskRow, TransferRow};
+use tallymill_ledger::Amount;
 use tallymill_storage::BalanceTotal;
 
 /// A state or kind as its lower-case name.
@@ -9,8 +10,8 @@ pub fn name(value: impl std::fmt::Debug) -> String {
     format!("{value:?}").to_lowercase()
 }
 
-/// An account with its balances.
-pub fn account(row: &AccountRow, totals: &[BalanceTotal]) -> Value {
+/// An account with its balances and what is held for its jobs.
+pub fn account(row: &AccountRow, totals: &[BalanceTotal], reserved: Amount) -> Value {
     let balances: Vec<Value> = totals
         .iter()
         .map(|t| json!({ "issuer": t.issuer.to_string(), "kind": t.kind, "amount": t.amount.micros().to_string() }))
@@ -20,7 +21,7 @@ pub fn account(row: &AccountRow, totals: &[BalanceTotal]) -> Value {
         some.map(|total| i128::from(total.amount.micros())).sum::<i128>().to_string()
     };
     json!({
-        "available": of(&["available", "granted"]), "pending": of(&["pending"]), "reserved": of(&["escrow"]),
+        "available": of(&["available", "granted"]), "pending": of(&["pending"]), "reserved": reserved.micros().to_string(),
         "id": row.id.to_string(), "key": row.current_key.to_string(), "status": name(row.status),
         "rotations": row.rotations.to_string(), "granted": row.granted.micros().to_string(),
         "joined": row.joined.0.to_string(), "balances": balances,

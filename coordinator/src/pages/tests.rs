@@ -46,6 +46,8 @@ fn frame(text: &str) -> Frame {
     Frame { network: text.into(), account: Some(text.into()), now: NOW }
 }
 
+const BOOKS: Books = Books { sum: Amount::ZERO, offences: 0, transfers: 812_344, at: NOW };
+
 fn network(text: &str) -> NetworkPage {
     NetworkPage {
         frame: frame(text),
@@ -54,9 +56,9 @@ fn network(text: &str) -> NetworkPage {
         admission: text.into(),
         jobs_running: 12,
         hosts_online: 1_234,
-        tasks_decided: 9_876_543,
-        sum: Amount::ZERO,
-        transfer: 812_344,
+        leases: 9_876_543,
+        ready: true,
+        books: Some(BOOKS),
     }
 }
 
@@ -83,7 +85,7 @@ fn task(text: &str, decided: bool) -> TaskRow {
     TaskRow {
         index: 41_007,
         state: text.into(),
-        attempts: 2,
+        fuel: 2,
         reason: text.into(),
         decided,
         output: Some(text.into()),
@@ -120,7 +122,7 @@ fn job(text: &str) -> JobPage {
         },
         policy: text.into(),
         reasons: vec![Reason { tasks: 1_200, text: text.into() }],
-        tasks: vec![task(text, true)],
+        tasks: Some(vec![task(text, true)]),
         next: Some(text.into()),
     }
 }
@@ -151,12 +153,11 @@ fn account(text: &str) -> AccountPage {
         bucket: text.into(),
         amount: Amount::new(-2_500_000),
         job: Some(text.into()),
-        task: Some(17),
+        evidence: text.into(),
     };
     AccountPage {
         frame: frame(text),
         id: text.into(),
-        name: text.into(),
         state: text.into(),
         available: Amount::new(1_234_567_890),
         pending: Amount::new(250_000),
@@ -199,7 +200,7 @@ fn empty() -> Vec<String> {
     vec![
         render(&NetworkPage::default()).unwrap(),
         render(&JobsPage::default()).unwrap(),
-        render(&JobPage::default()).unwrap(),
+        render(&JobPage { tasks: Some(Vec::new()), ..JobPage::default() }).unwrap(),
         render(&TaskPage::default()).unwrap(),
         render(&AccountPage::default()).unwrap(),
         render(&ErrorPage::default()).unwrap(),
@@ -276,14 +277,24 @@ fn no_page_needs_what_the_policy_forbids() {
 #[test]
 fn the_network_says_whether_its_books_balance() {
     let html = render(&network("mill")).unwrap();
-    for part in ["1,234", "9,876,543", "Σ = 0 at transfer #812,344", "12"] {
+    for part in ["1,234", "9,876,543", "Σ = 0 over", "812,344", "12"] {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.contains("role=\"alert\""));
-    let broken = NetworkPage { sum: Amount::new(-1), ..network("mill") };
-    let html = render(&broken).unwrap();
-    assert!(html.contains("role=\"alert\">Σ = -0.000001 at transfer #812,344"), "{html}");
-    assert!(!html.contains("Σ = 0 "));
+    for (sum, offences) in [(-1, 0), (0, 2)] {
+        let books = Some(Books { sum: Amount::new(sum), offences, ..BOOKS });
+        let html = render(&NetworkPage { books, ..network("mill") }).unwrap();
+        let alert = format!("role=\"alert\">Σ = {} over", credits(&Amount::new(sum)));
+        assert!(html.contains(&alert) && html.contains("do not balance"), "{html}");
+    }
+    let html = render(&NetworkPage { books: None, ready: false, ..network("mill") }).unwrap();
+    assert!(html.contains("Not examined") && html.contains("Not ready") && !html.contains('Σ'));
+}
+
+#[test]
+fn tasks_that_may_not_be_seen_are_not_called_absent() {
+    let html = render(&JobPage { tasks: None, ..job("x") }).unwrap();
+    assert!(html.contains("tallymill open") && !html.contains("No decided tasks"));
 }
 
 #[test]
@@ -302,7 +313,8 @@ fn a_job_shows_its_error_first_then_its_numbers() {
 fn an_output_stays_hidden_until_its_task_is_decided() {
     let secret = "0123456789abcdef";
     let row = |decided| TaskRow { output: Some(secret.into()), ..task("x", decided) };
-    let listed = |decided| render(&JobPage { tasks: vec![row(decided)], ..job("x") }).unwrap();
+    let listed =
+        |decided| render(&JobPage { tasks: Some(vec![row(decided)]), ..job("x") }).unwrap();
     assert!(listed(true).contains(&format!("<code title=\"{secret}\">0123456789…</code>")));
     assert!(!listed(false).contains("0123456789"));
     let shown = |decided| {
@@ -318,9 +330,9 @@ fn an_output_stays_hidden_until_its_task_is_decided() {
 }
 
 #[test]
-fn an_account_leads_from_credit_to_receipts() {
+fn an_account_leads_from_credit_to_jobs_and_evidence() {
     let html = render(&account("x")).unwrap();
-    for part in ["1,234.56789<", "0.25<", ">-2.5<", "#4,321", "/jobs/x/tasks/17#receipts"] {
+    for part in ["1,234.56789<", "0.25<", ">-2.5<", "#4,321", "href=\"/jobs/x\""] {
         assert!(html.contains(part), "{part} in {html}");
     }
 }

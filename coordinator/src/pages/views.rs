@@ -35,14 +35,35 @@ pub struct NetworkPage {
     pub admission: String,
     /// Jobs that run.
     pub jobs_running: u64,
+    /// Whether leases are given and commits succeed.
+    pub ready: bool,
     /// Hosts heard of within a heartbeat's grace.
     pub hosts_online: u64,
-    /// Tasks with a final or failed outcome, ever.
-    pub tasks_decided: u64,
+    /// Leases in force.
+    pub leases: u64,
+    /// The last examination of the ledger since the coordinator started.
+    pub books: Option<Books>,
+}
+
+/// What an examination of the whole ledger found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Books {
     /// Sum over all balances: zero, unless the books are broken.
     pub sum: Amount,
-    /// Number of the last transfer that the sum includes.
-    pub transfer: u64,
+    /// Broken rules that were found.
+    pub offences: u64,
+    /// Transfers examined.
+    pub transfers: u64,
+    /// When.
+    pub at: Micros,
+}
+
+impl Books {
+    /// Whether no rule is broken.
+    #[must_use]
+    pub fn balance(&self) -> bool {
+        self.sum == Amount::ZERO && self.offences == 0
+    }
 }
 
 /// A job in a list.
@@ -173,8 +194,8 @@ pub struct TaskRow {
     pub index: u64,
     /// State.
     pub state: String,
-    /// Attempts so far.
-    pub attempts: u64,
+    /// Fuel of its result.
+    pub fuel: u64,
     /// Why it waits, or why it failed; empty when there is nothing to say.
     pub reason: String,
     /// Whether its outcome is decided.
@@ -218,8 +239,8 @@ pub struct JobPage {
     pub policy: String,
     /// Why tasks wait, most tasks first.
     pub reasons: Vec<Reason>,
-    /// One page of tasks.
-    pub tasks: Vec<TaskRow>,
+    /// One page of decided tasks; none when the reader may not see them.
+    pub tasks: Option<Vec<TaskRow>>,
     /// Query of the next page of tasks.
     pub next: Option<String>,
 }
@@ -272,8 +293,8 @@ pub struct StatementLine {
     pub amount: Amount,
     /// Job it belongs to.
     pub job: Option<String>,
-    /// Task whose receipt it pays.
-    pub task: Option<u64>,
+    /// Root over the receipts that it settles, or digest of the statement that asked for it.
+    pub evidence: String,
 }
 
 /// `/accounts/{id}`: credit, and every transfer down to the receipts.
@@ -284,8 +305,6 @@ pub struct AccountPage {
     pub frame: Frame,
     /// Id.
     pub id: String,
-    /// Name it gave; empty when it gave none.
-    pub name: String,
     /// State: `active`, `waiting` or `suspended`.
     pub state: String,
     /// Credit to spend.
@@ -294,7 +313,7 @@ pub struct AccountPage {
     pub pending: Amount,
     /// Held for its jobs.
     pub reserved: Amount,
-    /// One page of the statement, newest first.
+    /// One page of the statement, oldest first.
     pub lines: Vec<StatementLine>,
     /// Query of the next page.
     pub next: Option<String>,

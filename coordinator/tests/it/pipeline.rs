@@ -17,6 +17,10 @@ struct Failing {
 }
 
 impl Commits for Failing {
+    fn durability(&self) -> tallymill_storage::Durability {
+        self.inner.durability()
+    }
+
     fn commit<'a>(&'a self, batch: &'a Batch) -> Answer<'a, (), CommitError> {
         match self.fails.load(Ordering::Acquire) {
             true => Box::pin(async { Err(CommitError::Full) }),
