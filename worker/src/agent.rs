@@ -2,19 +2,21 @@
 
 mod calls;
 mod leases;
+mod sealing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tallymill_protocol::work::{VoidCause, VoidEntry, WorkReply};
-use tallymill_protocol::{AttemptId, Digest, JobId, Manifest, TaskIndex};
+use tallymill_protocol::work::{VoidEntry, WorkReply};
+use tallymill_protocol::{AttemptId, Digest, JobId, Manifest, Report, TaskIndex};
 use tallymill_sandbox::Void;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::calls::Call;
 use self::leases::Held;
+use self::sealing::Pending;
 use crate::api::{ApiError, Session};
 use crate::backoff::Backoff;
 use crate::blobs::BlobCache;
@@ -23,17 +25,15 @@ use crate::job::{GrantError, Loaded, Loader};
 use crate::mode::{Command, Mode, NotNow};
 use crate::options::Options;
 use crate::outbox::Outbox;
-use crate::seal::{Done, entry};
-use crate::status::{Status, Trouble};
+use crate::seal::Done;
+use crate::status::{Source, Status, Trouble};
 
-/// Time in which results gather before they are signed together.
-const GATHER: Duration = Duration::from_millis(100);
-/// Most receipts in one report here; the protocol allows 8,192.
-const MOST_RECEIPTS: usize = 4096;
-/// Most inline bytes in one report, so that several fit a call.
-const MOST_INLINE: usize = 4 << 20;
 /// Time that a shutdown spends on telling the coordinator.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How often what idles is looked at.
+const TIDY: Duration = Duration::from_secs(10);
+/// Most events handled before the agent looks at what follows from them.
+const MOST_EVENTS: usize = 1024;
 
 /// What others ask of the agent.
 pub(crate) enum Ask {
@@ -71,8 +71,10 @@ pub(crate) struct Agent {
     held: HashMap<AttemptId, Held>,
     queue: VecDeque<AttemptId>,
     manifests: HashMap<JobId, Arc<Manifest>>,
-    pending: Vec<Done>,
-    seal_at: Option<Instant>,
+    pending: Pending,
+    /// The last report in the outbox, while the chain's file does not know of it.
+    unconfirmed: Option<Report>,
+    troubled: Option<Source>,
     voids: Vec<VoidEntry>,
     calls: Vec<Call>,
     in_flight: HashSet<Digest>,
@@ -82,6 +84,7 @@ pub(crate) struct Agent {
     retry_at: Instant,
     poll_after: Instant,
     beat_at: Instant,
+    tidy_at: Instant,
     round_trip: u64,
     /// Mean wall time of a task on one slot, µs; 0: not known.
     task_time: u64,
@@ -93,7 +96,7 @@ impl Agent {
         status: watch::Sender<Status>,
     ) -> (Self, mpsc::Receiver<Event>) {
         let Parts { options, session, execute, blobs, outbox } = parts;
-        let (events, inbox) = mpsc::channel(256);
+        let (events, inbox) = mpsc::channel(MOST_EVENTS);
         let loader = Arc::new(Loader {
             session: session.clone(),
             blobs: blobs.clone(),
@@ -117,8 +120,9 @@ impl Agent {
             held: HashMap::new(),
             queue: VecDeque::new(),
             manifests: HashMap::new(),
-            pending: Vec::new(),
-            seal_at: None,
+            pending: Pending::default(),
+            unconfirmed: None,
+            troubled: None,
             voids: Vec::new(),
             calls: Vec::new(),
             in_flight: HashSet::new(),
@@ -128,6 +132,7 @@ impl Agent {
             retry_at: start,
             poll_after: start,
             beat_at: start,
+            tidy_at: start,
             round_trip: 0,
             task_time: 0,
         };
@@ -140,6 +145,7 @@ impl Agent {
         mut asks: mpsc::Receiver<Ask>,
         mut events: mpsc::Receiver<Event>,
     ) {
+        let mut happened = Vec::new();
         loop {
             self.advance().await;
             if self.is_over() {
@@ -147,7 +153,11 @@ impl Agent {
             }
             tokio::select! {
                 ask = asks.recv() => self.on_ask(ask.unwrap_or(Ask::Shutdown)),
-                Some(event) = events.recv() => self.on_event(event).await,
+                _ = events.recv_many(&mut happened, MOST_EVENTS) => {
+                    for event in happened.drain(..) {
+                        self.on_event(event).await;
+                    }
+                }
                 () = tokio::time::sleep_until(self.wake_at()) => {}
             }
         }
@@ -158,16 +168,27 @@ impl Agent {
 
     /// Starts whatever can start now.
     async fn advance(&mut self) {
-        if self.must_seal() {
+        // First of all no slot waits: the rest can take as long as a disk does.
+        self.start_runs();
+        while self.must_seal() {
             self.seal().await;
         }
         self.retire();
-        self.start_runs();
+        self.tidy();
         self.start_calls();
         if self.is_drained() {
             self.now.mode = self.now.mode.drained();
         }
         self.publish();
+    }
+
+    fn tidy(&mut self) {
+        let now = Instant::now();
+        if now >= self.tidy_at {
+            self.tidy_at = now + TIDY;
+            let execute = self.execute.clone();
+            drop(tokio::task::spawn_blocking(move || execute.tidy()));
+        }
     }
 
     fn is_drained(&self) -> bool {
@@ -183,11 +204,12 @@ impl Agent {
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
         let timers = [
-            self.seal_at,
+            self.pending.due(),
             self.ending,
             Some(self.retry_at),
             Some(self.poll_after),
             Some(self.beat_at),
+            Some(self.tidy_at),
         ];
         let next = timers.into_iter().flatten().filter(|at| *at > now).min();
         next.unwrap_or(now + self.options.heartbeat)
@@ -244,81 +266,17 @@ impl Agent {
         self.voids.push(VoidEntry { attempt, task, cause: void.cause as u8, detail });
     }
 
-    fn keep(&mut self, done: Done) {
-        self.seal_at.get_or_insert(Instant::now() + GATHER);
-        self.pending.push(done);
-    }
-
-    fn must_seal(&self) -> bool {
-        let inline: usize = self.pending.iter().map(Done::inline).sum();
-        let full = self.pending.len() >= MOST_RECEIPTS || inline >= MOST_INLINE;
-        let due = self.seal_at.is_some_and(|at| Instant::now() >= at);
-        !self.pending.is_empty() && (full || due || self.held.values().any(Held::is_complete))
-    }
-
-    /// Signs what gathered, puts it on disk, and only then moves the chain on.
-    async fn seal(&mut self) {
-        let epoch_of = |done: &Done, held: &HashMap<AttemptId, Held>| {
-            held.values()
-                .find(|held| held.digest == done.receipt.lease)
-                .map(|held| held.lease.epoch)
-        };
-        let Some(first) = self.pending.first().map(|done| epoch_of(done, &self.held)) else {
-            return;
-        };
-        let (mut now, mut later, mut inline) = (Vec::new(), Vec::new(), 0);
-        for done in std::mem::take(&mut self.pending) {
-            inline += done.inline();
-            let fits = now.is_empty() || (inline <= 2 * MOST_INLINE && now.len() < MOST_RECEIPTS);
-            if fits && epoch_of(&done, &self.held) == first {
-                now.push(done);
-            } else {
-                later.push(done);
-            }
-        }
-        let receipts = now.iter().map(|done| done.receipt.clone()).collect();
-        let sealed = match self.session.signer.report(receipts).await {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                // The signer saw something that must not be signed; it will never sign it.
-                tracing::error!("{} receipts are not signed and dropped: {error}", now.len());
-                self.pending = later;
-                return;
-            }
-        };
-        let message = sealed.message.clone();
-        let entry = entry(sealed, now);
-        if let Err(error) = self.store(entry, message).await {
-            self.trouble(error);
-        }
-        self.pending.extend(later);
-        self.seal_at = (!self.pending.is_empty()).then(|| Instant::now() + GATHER);
-    }
-
-    async fn store(
-        &mut self,
-        entry: crate::outbox::Entry,
-        message: tallymill_protocol::Report,
-    ) -> Result<(), String> {
-        let voided: Vec<_> =
-            entry.upload.receipts.0.iter().filter_map(|bytes| peek(&bytes.0)).collect();
-        if let Err(error) = self.outbox.append(entry) {
-            // Without a place on disk the work cannot be promised: its tasks go to others.
-            let void = Void::new(VoidCause::Other, error.to_string());
-            for (lease, task) in voided {
-                let attempt = self.held.values().find(|held| held.digest == lease);
-                if let Some(attempt) = attempt.map(|held| held.lease.attempt) {
-                    self.void(attempt, task, &void);
-                }
-            }
-            return Err(format!("{error}; unsaved results were given back"));
-        }
-        self.session.signer.confirm(message).await.map_err(|error| error.to_string())
-    }
-
-    fn trouble(&mut self, what: String) {
+    fn trouble(&mut self, source: Source, what: String) {
         tracing::warn!("worker.trouble: {what}");
+        self.troubled = Some(source);
         self.now.trouble = Some(Trouble { what });
+    }
+
+    fn healed(&mut self, source: Source) {
+        if self.troubled == Some(source) {
+            self.troubled = None;
+            self.now.trouble = None;
+        }
     }
 
     fn publish(&mut self) {
@@ -328,13 +286,10 @@ impl Agent {
         let now = &self.now;
         self.status.send_if_modified(|shown| {
             let changed = shown != now;
-            shown.clone_from(now);
+            if changed {
+                shown.clone_from(now);
+            }
             changed
         });
     }
-}
-
-fn peek(receipt: &[u8]) -> Option<(tallymill_protocol::LeaseDigest, TaskIndex)> {
-    use tallymill_protocol::{Message as _, Receipt};
-    Receipt::from_bytes(receipt).ok().map(|receipt| (receipt.lease, receipt.task))
 }

@@ -1,6 +1,6 @@
 //! Between the agent and whatever runs modules: the sandbox, or a stand-in in tests.
 
-use tallymill_protocol::Digest;
+use tallymill_protocol::{AccountId, Digest};
 use tallymill_sandbox::{TaskResult, TaskSpec, Void};
 
 /// How a running batch is steered: stop all of it, withdraw it, look at its progress.
@@ -17,8 +17,20 @@ pub struct Prepared {
     pub metered: Digest,
 }
 
+/// Where tasks run: a module, for one payer. Tasks of two payers never share a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Who pays for the tasks.
+    pub payer: AccountId,
+    /// What they run.
+    pub module: Prepared,
+}
+
 /// Runs batches of tasks. Calls block; the agent makes them on threads of their own, one per slot.
 pub trait Execute: Send + Sync + 'static {
+    /// The module, when it needs neither its bytes nor time to be prepared.
+    fn ready(&self, module: &Digest) -> Option<Prepared>;
+
     /// Meters and compiles a module.
     ///
     /// # Errors
@@ -26,7 +38,16 @@ pub trait Execute: Send + Sync + 'static {
     fn prepare(&self, module: Digest, bytes: &[u8]) -> Result<Prepared, Void>;
 
     /// Runs `tasks`, each to exactly one call of `finished`.
-    fn run(&self, module: Prepared, tasks: &[TaskSpec], control: &Control, finished: Finished<'_>);
+    fn run(
+        &self,
+        placement: Placement,
+        tasks: &[TaskSpec],
+        control: &Control,
+        finished: Finished<'_>,
+    );
+
+    /// Lets go of what was not used for a while; called now and then. It may block.
+    fn tidy(&self);
 
     /// Engine and version, for receipts; at most 64 bytes.
     fn engine(&self) -> &'static str;

@@ -114,6 +114,9 @@ impl Loader {
     }
 
     async fn module(&self, digest: Digest) -> Result<Prepared, GrantError> {
+        if let Some(ready) = self.execute.ready(&digest) {
+            return Ok(ready);
+        }
         let bytes = self.blob(digest, MAX_MODULE).await?;
         let execute = self.execute.clone();
         let prepared = tokio::task::spawn_blocking(move || execute.prepare(digest, &bytes)).await;
@@ -146,22 +149,22 @@ impl Loader {
             if entry.length > self.caps.input {
                 return Err(unwanted("an input is longer than the owner allows"));
             }
-            let bytes = match grant.inputs.0.get(at).filter(|bytes| !bytes.0.is_empty()) {
-                Some(inline) => Bytes::copy_from_slice(&inline.0),
-                None => self.slice(blob, entry).await?,
+            let bytes: Arc<[u8]> = match grant.inputs.0.get(at).filter(|b| !b.0.is_empty()) {
+                Some(inline) => Arc::from(&inline.0[..]),
+                None => Arc::from(self.slice(blob, entry).await?),
             };
             if Digest::of(&bytes) != entry.digest {
                 let task = lease.first.0.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
                 return Err(unavailable(format!("input {task} is not the one submitted")));
             }
-            inputs.push(Arc::from(&bytes[..]));
+            inputs.push(bytes);
         }
         Ok(inputs)
     }
 
-    async fn slice(&self, blob: Digest, entry: &TableEntry) -> Result<Bytes, GrantError> {
+    async fn slice(&self, blob: Digest, entry: &TableEntry) -> Result<Vec<u8>, GrantError> {
         if entry.length == 0 {
-            return Ok(Bytes::new());
+            return Ok(Vec::new());
         }
         let end = entry.offset.checked_add(entry.length);
         let end =
@@ -175,7 +178,7 @@ impl Loader {
                 return Err(BlobError::TooLarge { digest: blob, limit: entry.length }.into());
             }
         }
-        Ok(bytes.into())
+        Ok(bytes)
     }
 }
 

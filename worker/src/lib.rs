@@ -14,6 +14,7 @@ mod backoff;
 mod blobs;
 mod execute;
 mod files;
+mod idle;
 mod job;
 mod join;
 mod keys;
@@ -29,7 +30,7 @@ mod worker;
 
 pub use api::{Api, ApiError};
 pub use blobs::{BlobCache, BlobError};
-pub use execute::{Control, Execute, Finished, Prepared};
+pub use execute::{Control, Execute, Finished, Placement, Prepared};
 pub use files::FileError;
 pub use job::{GrantError, MAX_MODULE};
 pub use join::{JoinError, Joined, Membership, join};

@@ -3,7 +3,7 @@
 //! One file per report, named by its sequence, whole or absent, synced before anybody hears of it. Large outputs lie
 //! beside as blobs and go with the last report that names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens or makes the outbox in `dir`. A file that is damaged is set aside as `*.damaged` and logged.
+    /// Opens or makes the outbox in `dir`. A file that is damaged is set aside as `*.damaged` and logged;
+    /// blobs that no report names are removed.
     ///
     /// # Errors
     /// When the directory cannot be read or written.
@@ -56,7 +57,23 @@ impl Outbox {
                 None => set_aside(&path, "damaged")?,
             }
         }
-        Ok(Self { dir: dir.to_owned(), entries })
+        let outbox = Self { dir: dir.to_owned(), entries };
+        outbox.sweep()?;
+        Ok(outbox)
+    }
+
+    /// Removes blobs that no report names: their tasks were running when the worker ended.
+    fn sweep(&self) -> Result<(), OutboxError> {
+        let dir = self.dir.join("blobs");
+        let named: HashSet<PathBuf> =
+            self.entries().flat_map(|entry| &entry.large).map(|blob| self.blob(blob)).collect();
+        for file in fs::read_dir(&dir).map_err(FileError::on("list", &dir))? {
+            let path = file.map_err(FileError::on("list", &dir))?.path();
+            if !named.contains(&path) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes an entry durable. When it fails nothing is kept.
@@ -65,7 +82,9 @@ impl Outbox {
     /// When the disk is full or cannot be written.
     pub fn append(&mut self, entry: Entry) -> Result<(), OutboxError> {
         let (path, body) = (self.path(entry.report.sequence), encode(&entry));
-        write_whole(&path, &[MAGIC, Digest::of(&body).as_bytes(), &body])?;
+        let written = write_whole(&path, &[MAGIC, Digest::of(&body).as_bytes(), &body]);
+        // A file that is there though it may not last would be sent after a restart.
+        written.inspect_err(|_| drop(remove(&path)))?;
         self.entries.insert(entry.report.sequence, entry);
         Ok(())
     }

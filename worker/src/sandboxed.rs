@@ -2,21 +2,55 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tallymill_protocol::Digest;
 use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{AccountId, Digest};
 use tallymill_sandbox::{
     Cache, CacheError, ENGINE_NAME, Launcher, Runner, TaskSpec, Void, prepare,
 };
 
-use crate::execute::{Control, Execute, Finished, Prepared};
+use crate::execute::{Control, Execute, Finished, Placement, Prepared};
+use crate::idle::Idle;
 
-/// Idle runners kept per module: as many as ran at once, but never more than this.
-const MOST_IDLE: usize = 64;
-/// Modules kept ready in memory.
-const MOST_MODULES: usize = 16;
+/// Most children that wait for more of the same work.
+const MOST_IDLE: usize = 32;
+/// Longest wait of such a child.
+const LONGEST_IDLE: Duration = Duration::from_secs(30);
+/// Modules kept ready in memory: more than the leases that can be held at once.
+const MOST_MODULES: usize = 128;
+
+/// Whom a child serves: guests of two payers never meet in one process.
+type Tenant = (AccountId, Digest);
+
+/// Modules that are ready, with when they were last used.
+#[derive(Debug, Default)]
+struct Ready {
+    modules: HashMap<Digest, (u64, tallymill_sandbox::Prepared)>,
+    uses: u64,
+}
+
+impl Ready {
+    fn get(&mut self, module: &Digest) -> Option<tallymill_sandbox::Prepared> {
+        let (used, prepared) = self.modules.get_mut(module)?;
+        self.uses += 1;
+        *used = self.uses;
+        Some(prepared.clone())
+    }
+
+    fn insert(&mut self, module: Digest, prepared: tallymill_sandbox::Prepared) {
+        if self.modules.len() >= MOST_MODULES && !self.modules.contains_key(&module) {
+            let oldest = self.modules.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(module, _)| *module) {
+                // It comes back quickly from the disk cache.
+                self.modules.remove(&oldest);
+            }
+        }
+        self.uses += 1;
+        self.modules.insert(module, (self.uses, prepared));
+    }
+}
 
 /// The real [`Execute`].
 #[derive(Debug)]
@@ -24,8 +58,8 @@ pub struct Sandboxed {
     launcher: Launcher,
     cache: Cache,
     wall: Duration,
-    ready: Mutex<HashMap<Digest, tallymill_sandbox::Prepared>>,
-    idle: Mutex<HashMap<Digest, Vec<Runner>>>,
+    ready: Mutex<Ready>,
+    idle: Mutex<Idle<Tenant, Runner>>,
 }
 
 impl Sandboxed {
@@ -40,57 +74,66 @@ impl Sandboxed {
         wall: Duration,
     ) -> Result<Self, CacheError> {
         let cache = Cache::open(dir, quota)?;
-        Ok(Self { launcher, cache, wall, ready: Mutex::default(), idle: Mutex::default() })
+        let idle = Mutex::new(Idle::new(MOST_IDLE, LONGEST_IDLE));
+        Ok(Self { launcher, cache, wall, ready: Mutex::default(), idle })
     }
 
-    fn runner(&self, module: Digest) -> Option<Runner> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runner) = idle.get_mut(&module).and_then(Vec::pop) {
-            return Some(runner);
-        }
-        drop(idle);
-        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let prepared = ready.get(&module)?.clone();
-        Some(Runner::new(self.launcher.clone(), prepared, self.wall))
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, module: Digest, runner: Runner) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // Children of other modules end when this one's come back: one job's processes at a time lie idle.
-        idle.retain(|held, _| *held == module);
-        let runners = idle.entry(module).or_default();
-        if runners.len() < MOST_IDLE {
-            runners.push(runner);
-        }
+    fn idle(&self) -> MutexGuard<'_, Idle<Tenant, Runner>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn runner(&self, tenant: &Tenant) -> Option<Runner> {
+        let idle = self.idle().take(tenant);
+        idle.or_else(|| {
+            let prepared = self.ready().get(&tenant.1)?;
+            Some(Runner::new(self.launcher.clone(), prepared, self.wall))
+        })
     }
 }
 
 impl Execute for Sandboxed {
+    fn ready(&self, module: &Digest) -> Option<Prepared> {
+        let prepared = Self::ready(self).get(module)?;
+        Some(Prepared { module: *module, metered: prepared.metered })
+    }
+
     fn prepare(&self, module: Digest, bytes: &[u8]) -> Result<Prepared, Void> {
-        let known = self.ready.lock().unwrap_or_else(PoisonError::into_inner).get(&module).cloned();
+        let known = Self::ready(self).get(&module);
         let prepared = match known {
             Some(prepared) => prepared,
             None => prepare(Some(&self.cache), &self.launcher, bytes)
                 .map_err(|error| Void::new(VoidCause::Compile, error.to_string()))?,
         };
         let metered = prepared.metered;
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if ready.len() >= MOST_MODULES && !ready.contains_key(&module) {
-            // They come back quickly from the disk cache.
-            ready.clear();
-        }
-        ready.insert(module, prepared);
+        Self::ready(self).insert(module, prepared);
         Ok(Prepared { module, metered })
     }
 
-    fn run(&self, module: Prepared, tasks: &[TaskSpec], control: &Control, finished: Finished<'_>) {
-        let Some(mut runner) = self.runner(module.module) else {
+    fn run(
+        &self,
+        placement: Placement,
+        tasks: &[TaskSpec],
+        control: &Control,
+        finished: Finished<'_>,
+    ) {
+        let tenant = (placement.payer, placement.module.module);
+        let Some(mut runner) = self.runner(&tenant) else {
             let void = Void::new(VoidCause::Other, "the module is no longer ready");
             (0..tasks.len()).for_each(|at| finished(at, Err(void.clone())));
             return;
         };
         runner.run_batch(tasks, control, finished);
-        self.give_back(module.module, runner);
+        let gone = self.idle().put(tenant, runner, Instant::now());
+        drop(gone);
+    }
+
+    fn tidy(&self) {
+        let gone = self.idle().expire(Instant::now());
+        drop(gone);
     }
 
     fn engine(&self) -> &'static str {

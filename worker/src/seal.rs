@@ -12,10 +12,16 @@ use crate::files::{now, random, write_whole};
 use crate::outbox::{Entry, blob_path};
 use crate::signer::Sealed;
 
-/// A finished task: its receipt, and its bytes where they are small.
+/// A finished task.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) receipt: Receipt,
+    pub(crate) bytes: Bytes,
+}
+
+/// What a task wrote: in full where it is small.
+#[derive(Debug)]
+pub(crate) struct Bytes {
     pub(crate) output: Vec<u8>,
     pub(crate) log: Vec<u8>,
     pub(crate) large: Vec<Digest>,
@@ -23,7 +29,7 @@ pub(crate) struct Done {
 
 impl Done {
     pub(crate) const fn inline(&self) -> usize {
-        self.output.len() + self.log.len()
+        self.bytes.output.len() + self.bytes.log.len()
     }
 }
 
@@ -71,7 +77,7 @@ impl Stamp {
         let mut large = Vec::new();
         let output = spool(&self.outbox, result.output, receipt.output, &mut large)?;
         let log = spool(&self.outbox, result.log, receipt.log, &mut large)?;
-        Ok(Done { receipt, output, log, large })
+        Ok(Done { receipt, bytes: Bytes { output, log, large } })
     }
 }
 
@@ -91,12 +97,12 @@ fn spool(
 }
 
 /// The entry for the outbox.
-pub(crate) fn entry(sealed: Sealed, done: Vec<Done>) -> Entry {
+pub(crate) fn entry(sealed: Sealed, bytes: Vec<Bytes>) -> Entry {
     let (mut outputs, mut logs, mut large) = (Vec::new(), Vec::new(), Vec::new());
-    for done in done {
-        outputs.push(Blob(done.output));
-        logs.push(Blob(done.log));
-        large.extend(done.large);
+    for bytes in bytes {
+        outputs.push(Blob(bytes.output));
+        logs.push(Blob(bytes.log));
+        large.extend(bytes.large);
     }
     large.sort_unstable();
     large.dedup();

@@ -259,10 +259,9 @@ impl State {
     }
 
     fn confirm(&mut self, report: &Report) -> Result<(), SignerError> {
-        let chain = self.chain.max(Chain::after(report));
-        write_chain(&self.scope.chain_file, chain)?;
-        self.chain = chain;
-        Ok(())
+        // The report may be sent whether or not the file can be written: its sequence is used up.
+        self.chain = self.chain.max(Chain::after(report));
+        Ok(write_chain(&self.scope.chain_file, self.chain)?)
     }
 }
 

@@ -11,6 +11,23 @@ pub struct Trouble {
     pub what: String,
 }
 
+/// Where a trouble comes from: only the same place can tell that it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Calls to the coordinator.
+    Calls,
+    /// Leases that came.
+    Leases,
+    /// Starting runs.
+    Runs,
+    /// Signing and keeping results.
+    Results,
+    /// Removing reports that are done with.
+    Outbox,
+    /// The file of the chain.
+    Chain,
+}
+
 /// A moment's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

@@ -15,9 +15,10 @@ use super::{Agent, Event};
 use crate::api::{ApiError, Session};
 use crate::files::random;
 use crate::mode::Mode;
+use crate::status::Source;
 
 /// Shortest time between two calls that wait for work and bring none.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// Most leases held at once.
 const MOST_HELD: usize = 64;
 
@@ -92,11 +93,10 @@ impl Agent {
             if self.in_flight.contains(&entry.report.root) {
                 continue;
             }
-            let bytes = |list: &[usize]| list.iter().sum::<usize>();
             let upload = &entry.upload;
-            size += bytes(&upload.outputs.0.iter().map(|b| b.0.len() + 5).collect::<Vec<_>>());
-            size += bytes(&upload.logs.0.iter().map(|b| b.0.len() + 5).collect::<Vec<_>>());
-            size += bytes(&upload.receipts.0.iter().map(|b| b.0.len() + 5).collect::<Vec<_>>());
+            size += upload.outputs.0.iter().map(|bytes| bytes.0.len() + 5).sum::<usize>();
+            size += upload.logs.0.iter().map(|bytes| bytes.0.len() + 5).sum::<usize>();
+            size += upload.receipts.0.iter().map(|bytes| bytes.0.len() + 5).sum::<usize>();
             size += 5000 * (1 + upload.leases.0.len());
             let full = reports.len() >= self.batch_limit || size > MAX_REQUEST / 2;
             if full && !reports.is_empty() {
@@ -148,6 +148,8 @@ impl Agent {
     pub(super) async fn on_reply(&mut self, number: u64, reply: Result<WorkReply, ApiError>) {
         let Some(at) = self.calls.iter().position(|call| call.number == number) else { return };
         let call = self.calls.swap_remove(at);
+        // What follows may remove the report from which a restart would learn the chain.
+        self.confirm().await;
         match reply {
             Ok(reply) => self.on_answer(call, reply).await,
             Err(error) => self.on_failure(call, &error),
@@ -157,7 +159,7 @@ impl Agent {
     async fn on_answer(&mut self, call: Call, reply: WorkReply) {
         self.backoff.reset();
         self.batch_limit = 64;
-        self.now.trouble = None;
+        self.healed(Source::Calls);
         if !call.polls {
             self.round_trip = u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         } else if reply.grants.0.is_empty() {
@@ -179,10 +181,15 @@ impl Agent {
     fn on_verdicts(&mut self, answer: &ReportAnswer) {
         let count = self.outbox.entries().find(|entry| entry.report.root == answer.root);
         let Some(count) = count.map(|entry| entry.upload.receipts.0.len()) else { return };
+        if self.is_unconfirmed(answer.root) {
+            // It is all that a restart would know the chain from: it stays and is sent again.
+            return;
+        }
         let verdicts: Option<Vec<Verdict>> =
             answer.verdicts.0.iter().map(|code| Verdict::from_code(*code)).collect();
         let Some(verdicts) = verdicts.filter(|verdicts| verdicts.len() == count) else {
-            return self.trouble("the coordinator's answer to a report is not understood".into());
+            let what = "the coordinator's answer to a report is not understood";
+            return self.trouble(Source::Calls, what.into());
         };
         for verdict in &verdicts {
             match verdict {
@@ -195,8 +202,9 @@ impl Agent {
             tracing::error!(report = %answer.root.short(), "report.refused: {}", answer.reason.0);
             self.now.last_refusal = Some(answer.reason.0.clone());
         }
-        if let Err(error) = self.outbox.settle(answer.root) {
-            self.trouble(error.to_string());
+        match self.outbox.settle(answer.root) {
+            Ok(_) => self.healed(Source::Outbox),
+            Err(error) => self.trouble(Source::Outbox, error.to_string()),
         }
     }
 
@@ -208,7 +216,7 @@ impl Agent {
             call.voids.clear();
         }
         self.take_back(call);
-        self.trouble(error.to_string());
+        self.trouble(Source::Calls, error.to_string());
         let wait = self.backoff.next(random().map_or(0, u32::from_be_bytes));
         let asked = match error {
             ApiError::Refused { retry_after: Some(after), .. } => *after,
@@ -222,12 +230,13 @@ impl Agent {
     fn narrow(&mut self, call: &Call, error: &ApiError) {
         match call.roots[..] {
             [] => {}
+            [root] if self.is_unconfirmed(root) => {}
             [root] => {
                 tracing::error!(report = %root.short(), "report.unreadable: {error}");
                 self.now.refused += 1;
                 self.now.last_refusal = Some(error.to_string());
                 if let Err(error) = self.outbox.reject(root) {
-                    self.trouble(error.to_string());
+                    self.trouble(Source::Outbox, error.to_string());
                 }
             }
             _ => self.batch_limit = (call.roots.len() / 2).max(1),

@@ -8,17 +8,22 @@ use tallymill_protocol::work::{Grant, VoidCause};
 use tallymill_protocol::{AttemptId, Lease, LeaseDigest, Micros, TaskIndex};
 use tallymill_sandbox::{TaskSpec, Void};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::calls::PAUSE;
 use super::{Agent, Event};
 use crate::backoff::Backoff;
-use crate::execute::{Control, Execute, Prepared};
+use crate::execute::{Control, Execute, Placement, Prepared};
 use crate::files::{now, random};
 use crate::job::{GrantError, Loaded};
 use crate::mode::Mode;
 use crate::seal::{Done, Stamp};
+use crate::status::Source;
 
 /// Most tasks in one run, so that a lease's tasks are spread over the slots.
 const MOST_IN_RUN: usize = 1024;
+/// Wall time that a run should have at least, µs: beginning one costs some tenths of a millisecond.
+const LEAST_RUN: u64 = 20_000;
 
 /// A lease that is held.
 pub(super) struct Held {
@@ -76,8 +81,13 @@ impl Agent {
         let digest = Lease::digest_of(grant.lease.payload());
         let lease = match self.session.signer.open(grant.lease.clone(), now()).await {
             Ok(lease) => lease,
-            Err(error) => return self.trouble(format!("a lease was not taken: {error}")),
+            Err(error) => {
+                // Whoever grants such leases would do so again at once.
+                self.poll_after = Instant::now() + PAUSE;
+                return self.trouble(Source::Leases, format!("a lease was not taken: {error}"));
+            }
         };
+        self.healed(Source::Leases);
         let attempt = lease.attempt;
         if self.held.contains_key(&attempt) {
             return;
@@ -174,11 +184,16 @@ impl Agent {
                 self.queue.pop_front();
                 continue;
             };
-            let share = held.ready.len().div_ceil(2 * slots).clamp(1, MOST_IN_RUN);
+            // Tasks of a microsecond are not worth a run each.
+            let least = usize::try_from(LEAST_RUN / self.task_time.max(1)).unwrap_or(1);
+            let least = if self.task_time == 0 { 1 } else { least.clamp(1, MOST_IN_RUN) };
+            let share = held.ready.len().div_ceil(2 * slots).clamp(least, MOST_IN_RUN);
+            let share = share.min(held.ready.len());
             let tasks: Vec<TaskSpec> = held.ready.drain(..share).collect();
             if let Err(error) = self.start_run(attempt, tasks) {
-                return self.trouble(format!("no run could be started: {error}"));
+                return self.trouble(Source::Runs, format!("no run could be started: {error}"));
             }
+            self.healed(Source::Runs);
         }
     }
 
@@ -261,8 +276,8 @@ impl Agent {
         let pending = &self.pending;
         let signer = &self.session.signer;
         self.held.retain(|_, held| {
-            let unsigned = pending.iter().any(|done| done.receipt.lease == held.digest);
-            let keep = !held.is_complete() || !held.runs.is_empty() || unsigned;
+            let over = held.is_complete() && held.runs.is_empty();
+            let keep = !over || pending.names(held.digest);
             if !keep {
                 signer.close(held.digest);
             }
@@ -291,6 +306,8 @@ impl RunJob {
             let event = Event::Ran(self.attempt, self.number, task.index, Box::new(done));
             let _ = events.blocking_send(event);
         };
-        self.execute.run(self.stamp.module, &self.tasks, &self.control, &mut finished);
+        let payer = self.stamp.lease.payer;
+        let placement = Placement { payer, module: self.stamp.module };
+        self.execute.run(placement, &self.tasks, &self.control, &mut finished);
     }
 }

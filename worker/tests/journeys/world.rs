@@ -9,7 +9,7 @@ use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Digest, Outcome};
 use tallymill_sandbox::{TaskResult, TaskSpec, Void};
 use tallymill_worker::{
-    Control, Execute, Finished, Handle, Options, Prepared, Status, Worker, join,
+    Control, Execute, Finished, Handle, Options, Placement, Prepared, Status, Worker, join,
 };
 
 use crate::fake::Fake;
@@ -22,11 +22,17 @@ pub struct Echo {
 }
 
 impl Execute for Echo {
+    fn ready(&self, _: &Digest) -> Option<Prepared> {
+        None
+    }
+
+    fn tidy(&self) {}
+
     fn prepare(&self, module: Digest, bytes: &[u8]) -> Result<Prepared, Void> {
         Ok(Prepared { module, metered: Digest::of(&[bytes, b"metered"].concat()) })
     }
 
-    fn run(&self, _: Prepared, tasks: &[TaskSpec], control: &Control, finished: Finished<'_>) {
+    fn run(&self, _: Placement, tasks: &[TaskSpec], control: &Control, finished: Finished<'_>) {
         for (at, task) in tasks.iter().enumerate() {
             let mut outcome = Outcome::Exited(0);
             while self.block.load(SeqCst) {

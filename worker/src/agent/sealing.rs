@@ -1,0 +1,144 @@
+//! From finished tasks to a signed report in the outbox.
+
+use std::time::Duration;
+
+use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{Digest, LeaseDigest, Receipt, Report, TaskIndex};
+use tallymill_sandbox::Void;
+use tokio::time::Instant;
+
+use super::Agent;
+use crate::outbox::Entry;
+use crate::seal::{Bytes, Done, entry};
+use crate::status::Source;
+
+/// Time in which results gather before they are signed together.
+const GATHER: Duration = Duration::from_millis(150);
+/// Most receipts in one report here; the protocol allows 8,192.
+const MOST_RECEIPTS: usize = 2000;
+/// Most inline bytes in one report, so that several fit a call.
+const MOST_INLINE: usize = 4 << 20;
+
+/// Finished tasks that wait for a signature.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    done: Vec<Done>,
+    inline: usize,
+    due: Option<Instant>,
+}
+
+impl Pending {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.done.is_empty()
+    }
+
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn names(&self, lease: LeaseDigest) -> bool {
+        self.done.iter().any(|done| done.receipt.lease == lease)
+    }
+
+    fn push(&mut self, done: Done, now: Instant) {
+        self.due.get_or_insert(now + GATHER);
+        self.inline += done.inline();
+        self.done.push(done);
+    }
+
+    fn is_ripe(&self, now: Instant) -> bool {
+        let full = self.done.len() >= MOST_RECEIPTS || self.inline >= MOST_INLINE;
+        full || self.due.is_some_and(|due| now >= due)
+    }
+
+    /// Takes out what goes into one report: one epoch, and no more than it may hold.
+    fn take(&mut self, epoch: impl Fn(&Done) -> Option<u64>) -> Vec<Done> {
+        let all = std::mem::take(self);
+        let first = all.done.first().and_then(&epoch);
+        let (mut now, mut inline) = (Vec::with_capacity(all.done.len()), 0);
+        for done in all.done {
+            let size = done.inline();
+            let fits =
+                now.is_empty() || (inline + size <= 2 * MOST_INLINE && now.len() < MOST_RECEIPTS);
+            if fits && epoch(&done) == first {
+                inline += size;
+                now.push(done);
+            } else {
+                // It waited already: the next report follows at once.
+                self.push(done, all.due.unwrap_or_else(Instant::now) - GATHER);
+            }
+        }
+        now
+    }
+}
+
+impl Agent {
+    pub(super) fn keep(&mut self, done: Done) {
+        self.pending.push(done, Instant::now());
+    }
+
+    pub(super) fn must_seal(&self) -> bool {
+        // When nothing runs any more, waiting gathers nothing.
+        let still = || self.held.values().all(super::Held::is_complete);
+        !self.pending.is_empty() && (self.pending.is_ripe(Instant::now()) || still())
+    }
+
+    /// Signs what gathered, puts it on disk, and only then moves the chain on.
+    pub(super) async fn seal(&mut self) {
+        let held = &self.held;
+        let epoch = |done: &Done| {
+            let mut leases = held.values();
+            leases.find(|held| held.digest == done.receipt.lease).map(|held| held.lease.epoch)
+        };
+        let done = self.pending.take(epoch);
+        let (receipts, bytes): (Vec<Receipt>, Vec<Bytes>) =
+            done.into_iter().map(|done| (done.receipt, done.bytes)).unzip();
+        let named: Vec<_> = receipts.iter().map(|receipt| (receipt.lease, receipt.task)).collect();
+        let kept = match self.session.signer.report(receipts).await {
+            Ok(sealed) => {
+                let message = sealed.message.clone();
+                self.store(entry(sealed, bytes), message).await
+            }
+            // It saw something that must not be signed, and will never sign it.
+            Err(error) => Err(format!("{} results are not signed: {error}", named.len())),
+        };
+        if let Err(why) = kept {
+            // What cannot be promised is given back: its tasks go to others.
+            self.void_all(&named, &Void::new(VoidCause::Other, why.clone()));
+            self.trouble(Source::Results, format!("{why}; they were given back"));
+        }
+    }
+
+    fn void_all(&mut self, tasks: &[(LeaseDigest, TaskIndex)], void: &Void) {
+        for (lease, task) in tasks {
+            let attempt = self.held.values().find(|held| held.digest == *lease);
+            if let Some(attempt) = attempt.map(|held| held.lease.attempt) {
+                self.void(attempt, *task, void);
+            }
+        }
+    }
+
+    async fn store(&mut self, entry: Entry, message: Report) -> Result<(), String> {
+        self.outbox.append(entry).map_err(|error| error.to_string())?;
+        self.healed(Source::Results);
+        self.unconfirmed = Some(message);
+        self.confirm().await;
+        Ok(())
+    }
+
+    pub(super) fn is_unconfirmed(&self, root: Digest) -> bool {
+        self.unconfirmed.as_ref().is_some_and(|report| report.root == root)
+    }
+
+    /// Writes down how far the chain is. While that fails the outbox keeps the last report, from which a restart learns the same.
+    pub(super) async fn confirm(&mut self) {
+        let Some(report) = self.unconfirmed.clone() else { return };
+        match self.session.signer.confirm(report).await {
+            Ok(()) => {
+                self.unconfirmed = None;
+                self.healed(Source::Chain);
+            }
+            Err(error) => self.trouble(Source::Chain, error.to_string()),
+        }
+    }
+}
