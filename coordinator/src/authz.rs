@@ -77,6 +77,7 @@ routes! {
     get "/api/v1/jobs/{id}/why" Member jobs::why, "Why tasks wait";
     get "/api/v1/jobs/{id}/tasks" Member jobs::tasks, "Decided tasks";
     get "/api/v1/jobs/{id}/tasks/{task}" Account jobs::task, "A task with its replicas";
+    get "/api/v1/jobs/{id}/tasks/{task}/output" Member jobs::output, "The output of a decided task";
     get "/api/v1/jobs/{id}/results" Member jobs::results, "Results in the order of their decisions";
     get "/api/v1/jobs/{id}/receipts/{task}" Member jobs::receipts, "Evidence for a decided task";
     post "/api/v1/jobs/{id}/cancel" Account jobs::cancel, "Stops a job";

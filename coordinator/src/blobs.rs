@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use tallymill_protocol::Digest;
+use tallymill_protocol::{AccountId, Digest};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
@@ -36,6 +36,18 @@ pub enum BlobError {
     /// The disk does not take or give the bytes.
     #[error("the blob store cannot be used: {0}")]
     Io(#[from] io::Error),
+}
+
+/// Directory of the notes about readers: empty files, so that they need no lock and outlive the process.
+const READERS: &str = "readers";
+
+/// Who may read a blob by its digest alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A public job names it.
+    Everybody,
+    /// This account uploaded it.
+    Account(AccountId),
 }
 
 /// Files named by the digest of their bytes.
@@ -111,6 +123,38 @@ impl BlobStore {
         fs::rename(temporary, self.path(digest)).await?;
         File::open(&self.directory).await?.sync_all().await?;
         Ok(length)
+    }
+
+    fn note(&self, digest: Digest, reader: Reader) -> PathBuf {
+        let who = match reader {
+            Reader::Everybody => "everybody".to_owned(),
+            Reader::Account(account) => account.to_string(),
+        };
+        self.directory.join(READERS).join(format!("{digest}-{who}"))
+    }
+
+    /// Notes durably who may read a blob by its digest alone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn share(&self, digest: Digest, reader: Reader) -> Result<(), BlobError> {
+        if self.shared(digest, reader).await? {
+            return Ok(());
+        }
+        let readers = self.directory.join(READERS);
+        fs::create_dir_all(&readers).await?;
+        File::create(self.note(digest, reader)).await?.sync_all().await?;
+        File::open(&readers).await?.sync_all().await?;
+        File::open(&self.directory).await?.sync_all().await?;
+        Ok(())
+    }
+
+    /// Whether it was noted that this reader may read a blob.
+    ///
+    /// # Errors
+    /// When the disk cannot tell.
+    pub async fn shared(&self, digest: Digest, reader: Reader) -> Result<bool, BlobError> {
+        Ok(fs::try_exists(self.note(digest, reader)).await?)
     }
 
     /// The length of a blob; `None` when it is not here.
@@ -194,6 +238,20 @@ mod tests {
         let broken = store.put(digest, stream::iter(parts)).await;
         assert!(matches!(broken, Err(BlobError::Broken(_))));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_may_read_is_noted_per_reader_and_outlives_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(directory.path(), 4).await.unwrap();
+        let reader = |number| Reader::Account(AccountId([number; 32]));
+        store.share(Digest::ZERO, reader(1)).await.unwrap();
+        let store = BlobStore::open(directory.path(), 4).await.unwrap();
+        assert!(store.shared(Digest::ZERO, reader(1)).await.unwrap());
+        for other in [reader(2), Reader::Everybody] {
+            assert!(!store.shared(Digest::ZERO, other).await.unwrap());
+        }
+        assert!(!store.shared(Digest::of(b"x"), reader(1)).await.unwrap());
     }
 
     #[tokio::test]

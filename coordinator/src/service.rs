@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tallymill_engine::{Config, rows::Identity};
 use tallymill_ledger::GrantPolicy;
@@ -18,6 +19,9 @@ use crate::keys::{self, KeyError};
 use crate::options::Options;
 use crate::pipeline::{self, Parts, PipelineError};
 use crate::tokens::Tokens;
+
+/// Longest time that requests under way get at the end.
+pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why a coordinator does not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -55,23 +59,31 @@ pub struct Handle {
     /// Its key.
     pub key: tallymill_protocol::Key,
     stop: watch::Sender<bool>,
-    draining: Arc<AtomicBool>,
     served: JoinHandle<std::io::Result<()>>,
     ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
 
 impl Handle {
-    /// Turns /readyz false, stops leasing, answers what is under way, and ends.
+    /// Turns /readyz false, stops leasing, ends long polls and event streams, answers what is under way within
+    /// [`DRAIN`], and ends; connections that take longer are cut.
     ///
     /// # Errors
     /// When the server or the engine's thread failed.
     pub async fn shutdown(mut self) -> Result<(), ServiceError> {
-        self.draining.store(true, Ordering::Release);
         self.stop.send_replace(true);
+        let ended = tokio::time::timeout(DRAIN, self.drain()).await;
+        self.served.abort();
+        ended.unwrap_or_else(|_| {
+            tracing::warn!(seconds = DRAIN.as_secs(), "requests were cut off at the end");
+            Ok(())
+        })
+    }
+
+    async fn drain(&mut self) -> Result<(), ServiceError> {
         let served =
             (&mut self.served).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         served.map_err(io("serve"))?;
-        self.ended.await.unwrap_or(Ok(())).map_err(ServiceError::from)
+        self.ended().await
     }
 
     /// Waits until the engine's thread ends by itself, which it does only when going on would be wrong.
@@ -118,7 +130,7 @@ pub async fn start_with(
     let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
     let listener = TcpListener::bind(options.listen).await.map_err(io("listen"))?;
     let addr = listener.local_addr().map_err(io("listen"))?;
-    let draining = Arc::new(AtomicBool::new(false));
+    let (stop, mut stopped) = watch::channel(false);
     let public = key.public();
     let tokens = Tokens::new(keys::random()?, public);
     let app = Arc::new(App {
@@ -130,16 +142,15 @@ pub async fn start_with(
         blobs,
         tokens,
         epoch: running.epoch,
-        draining: Arc::clone(&draining),
+        stopping: stopped.clone(),
         requests: AtomicU64::new(0),
         tables: http::work::Tables::default(),
         books: std::sync::Mutex::default(),
     });
-    let (stop, mut stopped) = watch::channel(false);
     let router = http::router(&app);
     let served = tokio::spawn(async move {
         let wait = async move { drop(stopped.wait_for(|stop| *stop).await) };
         axum::serve(listener, router).with_graceful_shutdown(wait).await
     });
-    Ok(Handle { addr, key: public, stop, draining, served, ended: running.ended })
+    Ok(Handle { addr, key: public, stop, served, ended: running.ended })
 }

@@ -155,8 +155,12 @@ impl Client {
     /// # Errors
     /// When it is not there, may not be read, or does not match.
     pub async fn blob(&self, digest: Digest) -> Result<Vec<u8>, Error> {
-        let response =
-            self.http.call(Method::GET, &format!("/api/v1/blobs/{digest}"), Body::Nothing).await?;
+        self.download(&format!("/api/v1/blobs/{digest}"), digest).await
+    }
+
+    /// Downloads what is at `path` and checks that it has this digest.
+    pub(crate) async fn download(&self, path: &str, digest: Digest) -> Result<Vec<u8>, Error> {
+        let response = self.http.call(Method::GET, path, Body::Nothing).await?;
         let bytes = response.bytes().await.map_err(|e| Error::Answer(e.to_string()))?;
         if Digest::of(&bytes) == digest { Ok(bytes.to_vec()) } else { Err(Error::Corrupt(digest)) }
     }

@@ -131,7 +131,8 @@ impl Results {
         let Some(digest) = &view.output else { return Ok(None) };
         let digest = digest.parse().map_err(|e| Error::Answer(format!("output digest: {e}")))?;
         let Some(inline) = &view.output_inline else {
-            return self.job.client.blob(digest).await.map(Some);
+            let path = format!("/api/v1/jobs/{}/tasks/{}/output", self.job.id(), view.task);
+            return self.job.client.download(&path, digest).await.map(Some);
         };
         let bytes = data_encoding::BASE64
             .decode(inline.as_bytes())

@@ -16,6 +16,7 @@ use tokio_util::io::ReaderStream;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{App, id, unexpected};
+use crate::blobs::Reader;
 use crate::clock;
 
 async fn owner(app: &App, caller: &Caller) -> Result<AccountId, Problem> {
@@ -44,10 +45,15 @@ pub async fn upload(
     let length = app.blobs.put(digest, body.into_data_stream()).await?;
     let row = BlobRow { digest, length, account, at: clock::now() };
     match app.pipeline.ask(Command::AddBlob(row)).await? {
-        Reply::Done { .. } => Ok(StatusCode::CREATED),
-        Reply::Refused(refusal) => Err(refusal.into()),
-        _ => Err(unexpected()),
+        Reply::Done { .. } => {}
+        Reply::Refused(refusal) => return Err(refusal.into()),
+        _ => return Err(unexpected()),
     }
+    // What hosts upload are outputs: nobody's until their tasks are decided.
+    if caller.host.is_none() {
+        app.blobs.share(digest, Reader::Account(account)).await?;
+    }
+    Ok(StatusCode::CREATED)
 }
 
 /// First and last byte of a `Range` header with one range; `None` without one.
@@ -75,16 +81,11 @@ fn range(headers: &HeaderMap, length: u64) -> Result<Option<(u64, u64)>, Problem
     })
 }
 
-pub async fn download(
-    State(app): State<Arc<App>>,
-    Path(digest): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let digest: Digest = id("digest", &digest)?;
+/// Sends a blob, or the range of it that is asked for.
+pub async fn send(app: &App, digest: Digest, headers: &HeaderMap) -> Result<Response, Problem> {
     let missing = || Problem::missing("blob");
-    readable(&app, digest).await?;
     let length = app.blobs.length(digest).await?.ok_or_else(missing)?;
-    let range = range(&headers, length)?;
+    let range = range(headers, length)?;
     let (from, last) = range.unwrap_or((0, length.saturating_sub(1)));
     let file = app.blobs.file(digest, from).await?.ok_or_else(missing)?;
     let count = if length == 0 { 0 } else { last - from + 1 };
@@ -105,8 +106,31 @@ pub async fn download(
     Ok(response)
 }
 
-/// Whoever knows a digest may read: digests of outputs are told to nobody before their task is decided, and a digest
-/// cannot be guessed by somebody who does not have the bytes.
-async fn readable(app: &App, digest: Digest) -> Result<(), Problem> {
-    app.store.blob(digest).await?.map(drop).ok_or_else(|| Problem::missing("blob"))
+pub async fn download(
+    State(app): State<Arc<App>>,
+    Path(digest): Path<String>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let digest: Digest = id("digest", &digest)?;
+    if readable(&app, &caller, digest).await? {
+        return send(&app, digest, &headers).await;
+    }
+    // What exists is not told either.
+    Err(Problem::missing("blob that you may read")
+        .next("read outputs at /api/v1/jobs/{id}/tasks/{task}/output"))
+}
+
+/// Whether the caller may read a blob by its digest alone: hosts may, for they run what they lease; so may operators,
+/// who uploaded it, and everybody where a public job names it. Outputs are read through their decided tasks.
+pub async fn readable(app: &App, caller: &Caller, digest: Digest) -> Result<bool, Problem> {
+    if caller.operator || caller.host.is_some() {
+        return Ok(true);
+    }
+    if let Some(account) = caller.account
+        && app.blobs.shared(digest, Reader::Account(account)).await?
+    {
+        return Ok(true);
+    }
+    Ok(app.blobs.shared(digest, Reader::Everybody).await?)
 }

@@ -12,6 +12,7 @@ use futures_util::{Stream, stream};
 use serde::Deserialize;
 use serde_json::Value;
 use tallymill_protocol::AccountId;
+use tokio::sync::watch;
 
 use super::App;
 use super::auth::Caller;
@@ -60,6 +61,14 @@ fn frame(entry: &Entry, topics: &[String]) -> Option<Event> {
     (data != "[]").then(|| Event::default().id(entry.id.to_string()).event("changes").data(data))
 }
 
+/// Waits for the bell; false when the stream must end.
+async fn rings(app: &App, bell: &mut watch::Receiver<u64>) -> bool {
+    tokio::select! {
+        rung = bell.changed() => rung.is_ok(),
+        () = app.stopped() => false,
+    }
+}
+
 pub async fn stream(
     State(app): State<Arc<App>>,
     Query(asked): Query<Topics>,
@@ -89,7 +98,7 @@ pub async fn stream(
                         seen = entries.last().map_or(seen, |entry| entry.id);
                         ready
                             .extend(entries.iter().rev().filter_map(|entry| frame(entry, &topics)));
-                        if entries.is_empty() && bell.changed().await.is_err() {
+                        if entries.is_empty() && !rings(&app, &mut bell).await {
                             return None;
                         }
                     }

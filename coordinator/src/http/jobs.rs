@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -25,10 +26,14 @@ pub struct CancelBody {
     reason: String,
 }
 
-pub async fn quote(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn quote(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let signed: Signed<Manifest> = message(&body)?;
     let manifest = signed.peek().map_err(|error| Problem::field("manifest", error.to_string()))?;
-    let largest = submission::check(&app, &manifest).await?;
+    let largest = submission::check(&app, &caller, &manifest).await?;
     let price = |error: tallymill_ledger::PriceError| Problem::field("limits", error.to_string());
     let cap = tallymill_ledger::cap(&manifest, largest).map_err(price)?;
     let each = tallymill_ledger::most_per_result(&manifest, largest, true).map_err(price)?;
@@ -51,9 +56,10 @@ pub async fn submit(
     let manifest = submission::signed(&app, &caller, &signed).await?;
     let by = caller.account()?;
     let once = once(&headers, by, "jobs", &body)?;
-    let largest_input = submission::check(&app, &manifest).await?;
+    let largest_input = submission::check(&app, &caller, &manifest).await?;
     let price = |error: tallymill_ledger::PriceError| Problem::field("limits", error.to_string());
     let cap = tallymill_ledger::cap(&manifest, largest_input).map_err(price)?;
+    submission::share(&app, &manifest).await?;
     let envelope = signed.envelope().clone();
     let manifest = Box::new(manifest);
     match app.pipeline.ask(Command::Submit { manifest, envelope, by, largest_input, once }).await? {
@@ -205,6 +211,30 @@ pub async fn task(
         "decided": decided.as_ref().map(render::task),
         "replicas": replicas.iter().map(|row| replica(row, decided.is_some())).collect::<Vec<_>>(), "voids": voids,
     })))
+}
+
+/// The output of a decided task.
+pub async fn output(
+    State(app): State<Arc<App>>,
+    Path((job, task)): Path<(String, u32)>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let row = open_row(&app, &job, &caller).await?;
+    let task = TaskIndex(task);
+    let decided = app.store.task(row.id, task).await?;
+    let decided = decided.ok_or_else(|| Problem::missing("decided task"))?;
+    let digest =
+        decided.output.ok_or_else(|| Problem::missing("output: the task has no result"))?;
+    let replicas = app.store.replicas(row.id, task).await?;
+    let stands = replicas.into_iter().find(|replica| decided.host == Some(replica.host));
+    match stands.and_then(|replica| replica.output) {
+        Some(bytes) => {
+            let kind = (header::CONTENT_TYPE, "application/octet-stream");
+            Ok(([kind, (header::CACHE_CONTROL, "private")], bytes).into_response())
+        }
+        None => super::blobs::send(&app, digest, &headers).await,
+    }
 }
 
 /// A replica; what it wrote to standard error only once the task is decided.

@@ -16,7 +16,7 @@ mod render;
 mod submission;
 pub mod work;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -28,6 +28,7 @@ use tallymill_engine::Once;
 use tallymill_protocol::work::MAX_REQUEST;
 use tallymill_protocol::{AccountId, Digest, Keypair, Message};
 use tallymill_storage::{MAX_PAGE, Page, Store};
+use tokio::sync::watch;
 
 use crate::authz::ROUTES;
 use crate::blobs::BlobStore;
@@ -56,8 +57,8 @@ pub struct App {
     pub tokens: Tokens,
     /// Epoch of the leases.
     pub epoch: u64,
-    /// No new leases: the process is about to stop.
-    pub draining: Arc<AtomicBool>,
+    /// Whether the process is about to stop: no new leases then, and nobody waits.
+    pub stopping: watch::Receiver<bool>,
     /// Requests answered so far.
     pub requests: AtomicU64,
     /// Leaves of input tables that were used lately.
@@ -67,10 +68,16 @@ pub struct App {
 }
 
 impl App {
+    /// Ends when the process is about to stop.
+    pub async fn stopped(&self) {
+        // A sender that is gone means the same.
+        drop(self.stopping.clone().wait_for(|stopping| *stopping).await);
+    }
+
     /// Whether leases are given and commits succeed.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.pipeline.ready() && !self.draining.load(Ordering::Acquire)
+        self.pipeline.ready() && !*self.stopping.borrow()
     }
 }
 

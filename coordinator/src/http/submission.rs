@@ -1,10 +1,11 @@
 //! Everything that is checked of a job before the engine sees it.
 
-use tallymill_protocol::{Digest, Inputs, Manifest, Signed, TableEntry, merkle};
+use tallymill_protocol::{Digest, Inputs, Manifest, Signed, TableEntry, Visibility, merkle};
 
 use super::auth::Caller;
 use super::problem::Problem;
-use super::{App, unexpected, work};
+use super::{App, blobs, unexpected, work};
+use crate::blobs::Reader;
 
 /// Largest module, bytes.
 pub const MAX_MODULE: u64 = 64 << 20;
@@ -27,7 +28,7 @@ pub async fn signed(
 }
 
 /// The length of the longest input, after module, files and inputs were found right.
-pub async fn check(app: &App, manifest: &Manifest) -> Result<u64, Problem> {
+pub async fn check(app: &App, caller: &Caller, manifest: &Manifest) -> Result<u64, Problem> {
     manifest.validate().map_err(|error| Problem::field(error.field, error.to_string()))?;
     if manifest.network != app.options.network {
         let detail = format!("network: this is '{}'", app.options.network);
@@ -41,9 +42,9 @@ pub async fn check(app: &App, manifest: &Manifest) -> Result<u64, Problem> {
         let problem = Problem::field("versions", "versions: not those of GET /api/v1/network");
         return Err(problem.next("update this client, or the coordinator"));
     }
-    module(app, manifest.module).await?;
+    module(app, caller, manifest.module).await?;
     for (at, file) in manifest.files.0.iter().enumerate() {
-        let length = blob(app, &format!("files[{at}].blob"), file.blob).await?;
+        let length = blob(app, caller, &format!("files[{at}].blob"), file.blob).await?;
         if length != file.length {
             let detail = format!("files[{at}].length: the blob has {length} bytes");
             return Err(Problem::field(format!("files[{at}].length"), detail));
@@ -51,20 +52,27 @@ pub async fn check(app: &App, manifest: &Manifest) -> Result<u64, Problem> {
     }
     match manifest.inputs {
         Inputs::Range { .. } => Ok(0),
-        Inputs::Table { root, count, blob } => table(app, root, count, blob).await,
+        Inputs::Table { root, count, blob: digest } => {
+            let length = blob(app, caller, "inputs.blob", digest).await?;
+            table(app, (digest, length), root, count).await
+        }
     }
 }
 
-async fn blob(app: &App, field: &str, digest: Digest) -> Result<u64, Problem> {
-    let length = app.blobs.length(digest).await?;
+/// The length of a blob that the caller may read: nobody gets at others' bytes by naming them in a job.
+async fn blob(app: &App, caller: &Caller, field: &str, digest: Digest) -> Result<u64, Problem> {
+    let mut length = None;
+    if blobs::readable(app, caller, digest).await? {
+        length = app.blobs.length(digest).await?;
+    }
     length.ok_or_else(|| {
         Problem::field(field, format!("{field}: {digest} is not here"))
             .next("upload it with PUT /api/v1/blobs/{digest}, then submit again")
     })
 }
 
-async fn module(app: &App, digest: Digest) -> Result<(), Problem> {
-    let length = blob(app, "module", digest).await?;
+async fn module(app: &App, caller: &Caller, digest: Digest) -> Result<(), Problem> {
+    let length = blob(app, caller, "module", digest).await?;
     if length > MAX_MODULE {
         return Err(Problem::field("module", "module: too long").limit(&MAX_MODULE));
     }
@@ -74,13 +82,33 @@ async fn module(app: &App, digest: Digest) -> Result<(), Problem> {
     screened.map_err(|error| Problem::field("module", format!("module: {error}")))
 }
 
-async fn table(app: &App, root: Digest, count: u32, digest: Digest) -> Result<u64, Problem> {
+/// Lets everybody read what a public job names: strangers run its tasks again.
+pub async fn share(app: &App, manifest: &Manifest) -> Result<(), Problem> {
+    if manifest.visibility != Visibility::Public {
+        return Ok(());
+    }
+    let table = match manifest.inputs {
+        Inputs::Table { blob, .. } => Some(blob),
+        Inputs::Range { .. } => None,
+    };
+    let files = manifest.files.0.iter().map(|file| file.blob);
+    for digest in files.chain(table).chain([manifest.module]) {
+        app.blobs.share(digest, Reader::Everybody).await?;
+    }
+    Ok(())
+}
+
+async fn table(
+    app: &App,
+    (digest, length): (Digest, u64),
+    root: Digest,
+    count: u32,
+) -> Result<u64, Problem> {
     if count > MAX_TABLE {
         return Err(
             Problem::field("inputs.count", "inputs.count: too many tasks").limit(&MAX_TABLE)
         );
     }
-    let length = blob(app, "inputs.blob", digest).await?;
     let leaves = work::leaves(app, digest, count).await?;
     if merkle::root(&leaves) != root {
         return Err(Problem::field("inputs.root", "inputs.root: not the root of the blob's table"));

@@ -10,7 +10,7 @@ use tallymill_engine::{Answer, Ask, Command, Granted, Reply, WorkAnswer};
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{Grant, MAX_INLINE, ReportAnswer, Verdict, WorkReply, WorkRequest};
 use tallymill_protocol::{
-    Digest, Inputs, Lease, Manifest, Message as _, Signed, TableEntry, merkle,
+    Digest, HostId, Inputs, Lease, Manifest, Message as _, Signed, TableEntry, merkle,
 };
 
 use super::auth::Caller;
@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::{App, message, unexpected};
 use crate::check::Checker;
 use crate::clock;
+use crate::pipeline::Unavailable;
 
 /// Longest poll, ms.
 const MAX_WAIT: u32 = 30_000;
@@ -65,24 +66,32 @@ pub async fn work(
 ) -> Result<Vec<u8>, Problem> {
     let host = caller.host.ok_or_else(unexpected)?;
     let mut request: WorkRequest = message(&body)?;
-    let draining = app.draining.load(std::sync::atomic::Ordering::Acquire);
-    let ask = Box::new(ask(&mut request, draining));
+    let ask = Box::new(ask(&mut request, *app.stopping.borrow()));
     let (network, coordinator) = (&app.options.network, app.key.public().into());
     let checker = Checker { network, coordinator, host, blobs: &app.blobs };
     let (mut reports, mut refused) = (Vec::new(), Vec::new());
     for (at, upload) in request.reports.0.into_iter().enumerate() {
         let root = upload.report.peek().map_or(Digest::ZERO, |report| report.root);
         let count = upload.receipts.0.len();
-        match checker.check(upload).await {
-            Ok(report) => reports.push(report),
-            Err(error) => {
-                let verdicts = vec![Verdict::Refused; count];
-                refused.push((at, Answer { root, verdicts, reason: error.to_string() }));
-            }
-        }
+        let reason = match checker.check(upload).await {
+            Err(error) => error.to_string(),
+            Ok(mut report) => match app.store.report(root).await? {
+                Some(row) if row.host != host => {
+                    "root: another host reported these receipts".to_owned()
+                }
+                // The engine remembers only reports since its start; what is stored is a replay whatever it says.
+                row => {
+                    report.known = row.map(|row| row.verdicts);
+                    reports.push(report);
+                    continue;
+                }
+            },
+        };
+        let verdicts = vec![Verdict::Refused; count];
+        refused.push((at, Answer { root, verdicts, reason }));
     }
     let command = Command::Work { host, neighbourhood: None, ask, reports };
-    match app.pipeline.ask(command).await? {
+    match decide(&app, command, host).await? {
         Reply::Work(mut answer) => {
             // Positions ascend, so each refusal lands where its report stood.
             refused.into_iter().for_each(|(at, refusal)| {
@@ -93,6 +102,20 @@ pub async fn work(
         Reply::Refused(refusal) => Err(refusal.into()),
         _ => Err(unexpected()),
     }
+}
+
+/// Asks the engine. When the process stops, a call that waits is made to end: a second call of its host ends it.
+async fn decide(app: &App, command: Command, host: HostId) -> Result<Reply, Unavailable> {
+    let mut answer = std::pin::pin!(app.pipeline.ask(command));
+    tokio::select! {
+        biased;
+        reply = &mut answer => return reply,
+        () = app.stopped() => {}
+    }
+    let ask = Box::new(Ask::default());
+    let hush = Command::Work { host, neighbourhood: None, ask, reports: Vec::new() };
+    drop(app.pipeline.ask(hush).await?);
+    answer.await
 }
 
 async fn reply(app: &App, answer: WorkAnswer) -> Result<WorkReply, Problem> {
