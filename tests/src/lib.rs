@@ -1,1 +1,1 @@
-//! Integration tests by user journey; see tests/main.rs.
+//! Integration tests by user journey; see `tests/journeys`.

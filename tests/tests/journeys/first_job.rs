@@ -1,0 +1,78 @@
+//! The first ten minutes: `dev`, a job, its results, what it cost, and whether that is true.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::world::{MERSENNE, Part, call, command, guest, number, primes};
+
+/// A byte of the middle of a field's text, replaced by another of the same alphabet.
+fn flip(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] = if bytes[middle] == b'4' { b'5' } else { b'4' };
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Writes a copy of a receipt with one byte of one field flipped.
+fn tamper(folder: &Path, receipt: &str, field: &str) -> String {
+    let text = std::fs::read(folder.join(receipt)).unwrap();
+    let mut document: Value = serde_json::from_slice(&text).unwrap();
+    document[field] = flip(document[field].as_str().unwrap()).into();
+    let name = format!("tampered-{field}.json");
+    std::fs::write(folder.join(&name), document.to_string()).unwrap();
+    name
+}
+
+#[test]
+fn dev_runs_a_job_whose_results_price_and_receipts_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut dev = command(folder);
+    let mut dev =
+        Part::start(dev.args(["--json", "dev", "--listen", "127.0.0.1:0"]), folder, "dev");
+    let url = dev.says()["url"].as_str().unwrap().to_owned();
+    let tell = |words: &[&str]| {
+        let common = ["--json", "--url", &url, "--key", ".tallymill/account.key"];
+        call(command(folder).args(common).args(words), b"")
+    };
+    let module = guest("mersenne");
+    let range = ["--range", "2..=40", "--quorum", "2", "--wait"];
+    let said = tell(&[&["submit", module.to_str().unwrap()], range.as_slice()].concat()).json();
+    let (job, results) = (said[0]["id"].as_str().unwrap(), &said[2..]);
+    assert_eq!((results.len(), primes(results)), (39, MERSENNE[..8].to_vec()));
+
+    let spent = number(&tell(&["job", "show", job]).json()[0]["spent"]);
+    let balance = tell(&["credit", "balance"]).json().remove(0);
+    assert!(spent > 0);
+    assert_eq!(number(&balance["available"]) + spent, 1_000_000_000);
+    assert_eq!((number(&balance["pending"]), number(&balance["reserved"])), (0, 0));
+
+    tell(&["job", "receipt", job, "5", "--out", "receipt.json"]).good();
+    tell(&["verify", "receipt.json"]).good();
+    for field in ["receipt", "report", "lease", "manifest"] {
+        tell(&["verify", &tamper(folder, "receipt.json", field)]).failed(3);
+    }
+    assert_eq!(dev.stop(), Some(0));
+}
+
+#[test]
+fn a_local_receipt_holds_until_a_byte_of_it_is_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let module = guest("mersenne");
+    std::fs::write(folder.join("in"), "2203").unwrap();
+    let mut run = command(folder);
+    run.arg("run").arg(&module).args(["--stdin", "in", "--receipt", "r.json"]);
+    assert!(call(&mut run, b"").good().contains("\"prime\":true"));
+    let verify = |receipt: &str| {
+        let mut verify = command(folder);
+        verify.args(["verify", receipt, "--stdin", "in", "--module"]).arg(&module);
+        call(&mut verify, b"")
+    };
+    verify("r.json").good();
+    for field in ["fuel", "output", "memory_fuel", "input", "module"] {
+        let said = verify(&tamper(folder, "r.json", field)).failed(3);
+        assert!(said.contains("not verified"), "{field}: {said}");
+    }
+}

@@ -1,0 +1,15 @@
+//! What people do with the finished binary, one module per journey.
+//!
+//! Each test starts processes of its own in a folder of its own; the guests come from `cargo xtask guests --c`.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
+
+mod crash;
+mod credit;
+mod disk;
+mod examples;
+mod first_job;
+mod local;
+mod refusals;
+mod volunteer;
+mod world;

@@ -1,0 +1,328 @@
+//! A small world: the finished binary, a network of its processes, and waiting for a state of it.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest wait for a state: longer than a lease, because a killed worker's tasks wait for theirs to end.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+/// A finished binary to test in place of the one in the build folder.
+const FINISHED: &str = "TALLYMILL_BINARY";
+
+/// Looks until there is something; a test that waits in vain fails with what it saw last.
+pub fn until<T: Debug>(what: &str, mut look: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let seen = look();
+        if good(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < end, "waited in vain for: {what}; last seen: {seen:?}");
+        std::thread::park_timeout(LOOK);
+    }
+}
+
+fn target() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.ancestors().nth(3).unwrap().to_owned()
+}
+
+/// The binary under test, brought up to date once: cargo does not build another package's binary for a test by itself.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        std::env::var_os(FINISHED).map_or_else(
+            || {
+                let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+                let mut build = Command::new(cargo);
+                build.args(["build", "--quiet", "--locked", "--package", "tallymill-cli"]);
+                let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+                assert!(built.success(), "tallymill-cli does not build");
+                target().join("debug/tallymill")
+            },
+            PathBuf::from,
+        )
+    })
+}
+
+/// A guest's module.
+pub fn guest(name: &str) -> PathBuf {
+    let path = target().join("guests").join(name).with_extension("wasm");
+    assert!(path.is_file(), "{} is missing; run: cargo xtask guests --c", path.display());
+    path
+}
+
+/// How a call of the binary ended.
+#[derive(Debug)]
+pub struct Said {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Its standard output, when it succeeded.
+    #[track_caller]
+    pub fn good(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// Its standard error, when it failed with this code.
+    #[track_caller]
+    pub fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{self:?}");
+        self.err
+    }
+
+    /// The lines of JSON on its standard output, when it succeeded.
+    #[track_caller]
+    pub fn json(self) -> Vec<Value> {
+        self.good().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A number that travels as text, or as itself.
+#[track_caller]
+pub fn number(value: &Value) -> i64 {
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    text.or_else(|| value.as_i64()).unwrap_or_else(|| panic!("not a number: {value}"))
+}
+
+/// The binary without anything from this test's environment.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(folder).env("HOME", folder);
+    for name in ["TALLYMILL_URL", "TALLYMILL_KEY", "TALLYMILL_DATA", "TALLYMILL_WORKER"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end, with this standard input.
+pub fn call(command: &mut Command, stdin: &[u8]) -> Said {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program may refuse before it reads; the pipe is closed then.
+    let _unread = child.stdin.take().unwrap().write_all(stdin);
+    let ended = child.wait_with_output().unwrap();
+    Said {
+        code: ended.status.code().unwrap_or(-1),
+        out: String::from_utf8(ended.stdout).unwrap(),
+        err: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    }
+}
+
+/// A part of a network. Dropping it stops it, by its id, and waits until it is gone.
+#[derive(Debug)]
+pub struct Part {
+    process: std::process::Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Part {
+    /// Starts it; what it says on standard error is appended to `NAME.log`.
+    pub fn start(command: &mut Command, folder: &Path, name: &str) -> Self {
+        let log =
+            File::options().create(true).append(true).open(folder.join(format!("{name}.log")));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.unwrap());
+        let mut process = command.spawn().unwrap();
+        let out = BufReader::new(process.stdout.take().unwrap());
+        Self { process, out }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The JSON on its next line.
+    #[track_caller]
+    pub fn says(&mut self) -> Value {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("expected JSON, got {line:?}: {e}"))
+    }
+
+    /// Kills it without warning.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Asks it to stop, and gives its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        if self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
+            // An error means that it is gone, which is what is wanted.
+            let _gone = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        }
+        self.process.wait().ok()?.code()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A coordinator and volunteers, each a process.
+pub struct Network {
+    /// Volunteers by number; they stop before the coordinator does.
+    pub workers: Vec<Part>,
+    /// The coordinator.
+    pub coordinator: Part,
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// Where everything is kept.
+    pub folder: TempDir,
+    /// The operator's account, which has 1,000 credits.
+    pub account: String,
+}
+
+impl Network {
+    /// A coordinator, `workers` volunteers of different owners, and an operator with 1,000 credits.
+    pub fn start(workers: usize) -> Self {
+        let mut network = Self::start_with(|command| command);
+        (0..workers).for_each(|_| network.join());
+        network
+    }
+
+    /// The same without volunteers, its coordinator's command changed.
+    pub fn start_with(change: impl Fn(Command) -> Command) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("operator.key");
+        call(command(folder.path()).args(["key", "new"]).arg(&key), b"").good();
+        let account =
+            call(command(folder.path()).arg("--key").arg(&key).args(["key", "show"]), b"");
+        let account = account.good().trim().to_owned();
+        let mut start = change(coordinator(folder.path(), "127.0.0.1:0", &account));
+        let mut coordinator = Part::start(&mut start, folder.path(), "coordinator");
+        let url = coordinator.says()["listening"].as_str().unwrap().to_owned();
+        let network = Self { workers: Vec::new(), coordinator, url, folder, account };
+        network.tell(&["admin", "grant", &network.account, "1000"]).good();
+        network
+    }
+
+    /// One more volunteer.
+    pub fn join(&mut self) {
+        let name = format!("worker-{}", self.workers.len() + 1);
+        let mut command = command(self.folder.path());
+        command.args(["--json", "--url", &self.url, "worker", "--state", &name, "join"]);
+        let mut worker = Part::start(&mut command, self.folder.path(), &name);
+        assert!(worker.says()["host"].is_string());
+        self.workers.push(worker);
+    }
+
+    /// A verb of the operator, with JSON as output.
+    pub fn tell(&self, words: &[&str]) -> Said {
+        let mut command = command(self.folder.path());
+        call(command.args(["--json", "--url", &self.url, "--key", "operator.key"]).args(words), b"")
+    }
+
+    /// A verb to a volunteer, by number from 1, as a person reads it.
+    pub fn worker(&self, number: usize, verb: &str) -> String {
+        let mut command = command(self.folder.path());
+        let state = format!("worker-{number}");
+        call(command.args(["worker", "--state", &state, verb]), b"").good()
+    }
+
+    /// Submits a job over a range, and gives its id.
+    pub fn submit(&self, module: &Path, range: &str, more: &[&str]) -> String {
+        let module = module.to_str().unwrap();
+        let words = [&["submit", module, "--range", range], more].concat();
+        self.tell(&words).json()[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A job's totals.
+    pub fn job(&self, id: &str) -> Value {
+        self.tell(&["job", "show", id]).json().remove(0)
+    }
+
+    /// Waits until this many tasks of a job are decided, and gives its totals; they show that it still runs.
+    pub fn until_running(&self, id: &str, least: i64) -> Value {
+        let job = until("decided tasks", || self.job(id), |job| number(&job["final"]) >= least);
+        assert_eq!(job["state"], "running", "too fast to be interrupted: {job}");
+        job
+    }
+
+    /// Waits until a job is over.
+    pub fn until_over(&self, id: &str) -> Value {
+        until(
+            "the end of the job",
+            || self.job(id),
+            |job| job["state"] != "running" && number(&job["escrow"]) == 0,
+        )
+    }
+
+    /// The operator's available, pending and held micro-credits.
+    pub fn balance(&self) -> [i64; 3] {
+        let view = self.tell(&["credit", "balance"]).json().remove(0);
+        ["available", "pending", "reserved"].map(|name| number(&view[name]))
+    }
+
+    /// Fails unless the ledger keeps every invariant and sums to zero.
+    #[track_caller]
+    pub fn audit(&self) {
+        let report = self.tell(&["admin", "audit"]).json().remove(0);
+        assert_eq!(report["offences"].as_array().map(Vec::len), Some(0), "{report}");
+        let sums = report["sums"].as_array().unwrap();
+        assert!(!sums.is_empty() && sums.iter().all(|sum| number(&sum["sum"]) == 0), "{report}");
+    }
+
+    /// Kills the coordinator without warning, and starts it again on the same files and port.
+    pub fn crash(&mut self) {
+        self.coordinator.kill();
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        let mut start = coordinator(self.folder.path(), &listen, &self.account);
+        self.coordinator = Part::start(&mut start, self.folder.path(), "coordinator");
+        assert_eq!(self.coordinator.says()["listening"], self.url.as_str());
+    }
+
+    /// Status and body of a GET request.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let authority = self.url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(authority).unwrap();
+        // HTTP/1.0 keeps the answer in one piece and ends it by closing.
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {authority}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+}
+
+fn coordinator(folder: &Path, listen: &str, operator: &str) -> Command {
+    let mut command = command(folder);
+    command.args(["--json", "coordinator", "--data", "data", "--listen", listen]);
+    command.args(["--operator", operator]);
+    command
+}
+
+/// The exponents of Mersenne primes up to 2300 (OEIS A000043).
+pub const MERSENNE: [u32; 16] =
+    [2, 3, 5, 7, 13, 17, 19, 31, 61, 89, 107, 127, 521, 607, 1279, 2203];
+
+/// The exponents that results of the `mersenne` guest call prime.
+pub fn primes(results: &[Value]) -> Vec<u32> {
+    let answers = results.iter().map(|result| {
+        let output = result["output"].as_str().unwrap();
+        serde_json::from_str::<Value>(output).unwrap()
+    });
+    let primes = answers.filter(|answer| answer["prime"] == true);
+    primes.map(|answer| u32::try_from(number(&answer["exponent"])).unwrap()).collect()
+}
