@@ -19,8 +19,8 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use tallymill_engine::rows::{self, Batch, Identity, Snapshot};
 pub use traits::{
-    Accounts, Admin, Answer, BalanceTotal, Blobs, Commits, Decided, Hosts, JobFilter, Jobs, Keys,
-    Leaf, Ledger, LedgerAudit, MAX_PAGE, Offence, Page, Reports, Rule, Store, Tasks,
+    Accounts, Admin, Answer, BalanceTotal, Blobs, Commits, Decided, Durability, Hosts, JobFilter,
+    Jobs, Keys, Leaf, Ledger, LedgerAudit, MAX_PAGE, Offence, Page, Reports, Rule, Store, Tasks,
     TransferFilter,
 };
 

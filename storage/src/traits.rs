@@ -62,8 +62,20 @@ pub trait Commits: Send + Sync {
     /// What the engine starts from. It runs in the epoch that this handle took when it was opened.
     fn load(&self) -> Answer<'_, Snapshot, LoadError>;
 
+    /// What this back end is, and what a finished commit survives.
+    fn durability(&self) -> Durability;
+
     /// Whether a commit would find the shards in its own hands and a disk that takes writes.
     fn probe(&self) -> Answer<'_, (), CommitError>;
+}
+
+/// What a back end is, and what a finished commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durability {
+    /// The kind of database.
+    pub database: &'static str,
+    /// "full": a commit survives the loss of power. "none": it does not survive the process.
+    pub synchronous: &'static str,
 }
 
 /// Which jobs to list.

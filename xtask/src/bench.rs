@@ -38,8 +38,8 @@ async fn throughput(tasks: u32) -> anyhow::Result<Value> {
     let program = network::build(true)?;
     let folder = network::folder("bench")?;
     let mut network = Network::start(&program, folder.path())?;
-    network.join("worker", 2)?;
     let client = network.customer("customer", CREDITS).await?;
+    network.join_own("worker", 2, "customer")?;
     let counter = AtomicU64::new(0);
     load::run(&client, WARM_UP, &counter).await?;
 

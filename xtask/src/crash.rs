@@ -61,8 +61,8 @@ async fn crash(options: &Options) -> anyhow::Result<Outcome> {
     let program = network::build(true)?;
     let folder = network::folder("crash")?;
     let mut network = Network::start(&program, folder.path())?;
-    network.join("worker", 2)?;
     let client = network.customer("customer", CREDITS).await?;
+    network.join_own("worker", 2, "customer")?;
     let (counter, enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let load =
         tokio::spawn(follow(client, options.tasks, Arc::clone(&counter), Arc::clone(&enough)));

@@ -132,6 +132,19 @@ impl Network {
         Ok(())
     }
 
+    /// Starts a worker that belongs to the customer of this name: trusted jobs run only on their payer's own machines.
+    pub(crate) fn join_own(
+        &mut self,
+        name: &str,
+        slots: u32,
+        customer: &str,
+    ) -> anyhow::Result<()> {
+        let state = self.folder.join(name);
+        std::fs::create_dir_all(&state)?;
+        std::fs::copy(self.folder.join(customer).with_extension("key"), state.join("owner.key"))?;
+        self.join(name, slots)
+    }
+
     fn worker(&self, state: &Path) -> Command {
         let mut command = repo::command(&self.program);
         command.args(["--json", "--url"]).arg(self.url()).arg("worker").arg("--state").arg(state);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tallymill_engine::rows::{Batch, Identity, Snapshot};
 use tallymill_protocol::CoordinatorId;
 
-use crate::{Answer, CommitError, Commits, LoadError, OpenError};
+use crate::{Answer, CommitError, Commits, Durability, LoadError, OpenError};
 use tables::Tables;
 
 /// A store whose rows live as long as its last handle.
@@ -57,6 +57,10 @@ impl MemoryStore {
 }
 
 impl Commits for MemoryStore {
+    fn durability(&self) -> Durability {
+        Durability { database: "memory", synchronous: "none" }
+    }
+
     fn commit<'a>(&'a self, batch: &'a Batch) -> Answer<'a, (), CommitError> {
         Box::pin(async move {
             let mut tables = self.held().map_err(|epoch| CommitError::Fenced { epoch })?;

@@ -21,7 +21,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tallymill_engine::rows::{Batch, Identity, Snapshot};
 use tokio::sync::Mutex;
 
-use crate::{Answer, CommitError, Commits, LoadError, OpenError};
+use crate::{Answer, CommitError, Commits, Durability, LoadError, OpenError};
 
 /// The text of the query in `sql/NAME.sql`.
 macro_rules! sql {
@@ -166,6 +166,11 @@ fn conflict(error: &sqlx::Error) -> CommitError {
 }
 
 impl Commits for SqliteStore {
+    fn durability(&self) -> Durability {
+        // Opening read the setting back from the database and refused anything else.
+        Durability { database: "sqlite", synchronous: "full" }
+    }
+
     fn commit<'a>(&'a self, batch: &'a Batch) -> Answer<'a, (), CommitError> {
         Box::pin(async move {
             let mut writer = self.writer.lock().await;
