@@ -142,3 +142,72 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tallymill_protocol::cbor::Text;
+    use tallymill_protocol::{Digest, Micros, Outcome};
+
+    use super::*;
+
+    fn done(task: u32, lease: u8, size: usize) -> Done {
+        let zero = Digest::ZERO;
+        let receipt = Receipt {
+            format: 1,
+            lease: LeaseDigest([lease; 32]),
+            task: TaskIndex(task),
+            input: zero,
+            output: zero,
+            outcome: Outcome::Exited(0),
+            fuel: 1,
+            peak_memory: 0,
+            memory_fuel: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            module: zero,
+            metered: zero,
+            log: zero,
+            segment: None,
+            engine: Text("e".into()),
+            cpu_time: 0,
+            started: Micros(0),
+            finished: Micros(0),
+            salt: [0; 32],
+        };
+        let bytes = Bytes { output: vec![0; size], log: Vec::new(), large: Vec::new() };
+        Done { receipt, bytes }
+    }
+
+    #[test]
+    fn results_gather_until_they_are_many_large_or_old() {
+        let now = Instant::now();
+        let mut pending = Pending::default();
+        pending.push(done(0, 1, 1), now);
+        assert!(!pending.is_ripe(now) && pending.is_ripe(now + GATHER));
+        (1..1999).for_each(|task| pending.push(done(task, 1, 1), now));
+        assert!(!pending.is_ripe(now));
+        pending.push(done(1999, 1, 1), now);
+        assert!(pending.is_ripe(now));
+        let mut large = Pending::default();
+        large.push(done(0, 1, MOST_INLINE), now);
+        assert!(large.is_ripe(now));
+    }
+
+    #[test]
+    fn report_has_one_epoch_and_a_bounded_size_and_the_rest_follows_at_once() {
+        let now = Instant::now();
+        let mut pending = Pending::default();
+        (0..2500).for_each(|task| pending.push(done(task, 1, 1), now));
+        pending.push(done(0, 2, 1), now);
+        let epoch = |done: &Done| Some(u64::from(done.receipt.lease.0[0]));
+        assert_eq!(pending.take(epoch).len(), MOST_RECEIPTS);
+        assert!(pending.is_ripe(now + GATHER));
+        assert_eq!(pending.take(epoch).len(), 500);
+        let last = pending.take(epoch);
+        assert_eq!(last[0].receipt.lease, LeaseDigest([2; 32]));
+        assert!(pending.is_empty() && pending.due().is_none());
+        let size = MOST_INLINE + 1;
+        (0..3).for_each(|task| pending.push(done(task, 1, size), now));
+        assert_eq!(pending.take(epoch).len(), 1);
+    }
+}

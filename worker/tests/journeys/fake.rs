@@ -27,6 +27,7 @@ pub struct Shared {
     pub corrupt: AtomicBool,
     pub unreadable: AtomicBool,
     pub lose_answers: AtomicU32,
+    pub forget_logins: AtomicU32,
 }
 
 impl std::ops::Deref for Fake {
@@ -48,6 +49,8 @@ pub struct Inner {
     pub receipts: Vec<Receipt>,
     pub outputs: Vec<Vec<u8>>,
     pub voids: Vec<VoidEntry>,
+    pub reports: Vec<Report>,
+    pub requests: Vec<WorkRequest>,
     pub seen: HashMap<Digest, u32>,
     pub uploaded: Vec<Digest>,
     pub verdict: Verdict,
@@ -79,6 +82,8 @@ impl Fake {
             receipts: Vec::new(),
             outputs: Vec::new(),
             voids: Vec::new(),
+            reports: Vec::new(),
+            requests: Vec::new(),
             seen: HashMap::new(),
             uploaded: Vec::new(),
             verdict: Verdict::Settled,
@@ -92,6 +97,7 @@ impl Fake {
             corrupt: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             lose_answers: AtomicU32::new(0),
+            forget_logins: AtomicU32::new(0),
         }));
         let app = Router::new()
             .route("/api/v1/network", get(about))
@@ -132,6 +138,18 @@ impl Fake {
 
     /// Tasks 1 and 2 of a table of four: the first input inline, the second by range.
     pub fn grant_table(&self, wrong: bool) {
+        let proof = |proof: &mut Vec<Digest>| proof[0].0[0] ^= u8::from(wrong);
+        self.grant_inputs(INPUTS, proof);
+    }
+
+    /// A table whose inline input is not the one that was submitted.
+    pub fn grant_other_input(&self) {
+        let mut sent = INPUTS;
+        sent[1] = b"bet!";
+        self.grant_inputs(sent, |_| {});
+    }
+
+    fn grant_inputs(&self, sent: [&[u8]; 4], tamper: impl Fn(&mut Vec<Digest>)) {
         let mut inner = self.lock();
         let (mut entries, mut offset, mut body) = (Vec::new(), 4 * 48, Vec::new());
         for input in INPUTS {
@@ -147,13 +165,11 @@ impl Fake {
         let root = merkle::root(&leaves);
         let lease = inner.lease(Inputs::Table { root, count: 4, blob }, 1, 2);
         let mut proof = merkle::range_proof(&leaves, 1, 3);
-        if wrong {
-            proof[0].0[0] ^= 1;
-        }
+        tamper(&mut proof);
         inner.grants.push_back(Grant {
             lease,
             entries: Blob(entries[1..3].concat()),
-            inputs: List(vec![Blob(INPUTS[1].to_vec()), Blob(Vec::new())]),
+            inputs: List(vec![Blob(sent[1].to_vec()), Blob(Vec::new())]),
             proof: List(proof),
         });
     }
@@ -232,6 +248,7 @@ impl Inner {
         if *times == 1 {
             let receipts = upload.receipts.0.iter().map(|b| Receipt::from_bytes(&b.0).unwrap());
             self.receipts.extend(receipts);
+            self.reports.push(report.clone());
             self.outputs.extend(upload.outputs.0.iter().map(|bytes| bytes.0.clone()));
         }
         let verdicts = List(vec![self.verdict as u8; upload.receipts.0.len()]);
@@ -306,14 +323,18 @@ async fn work(State(fake): State<Fake>, body: Bytes) -> (StatusCode, Vec<u8>) {
     if fake.down.load(SeqCst) {
         return failed(StatusCode::SERVICE_UNAVAILABLE);
     }
+    let less = |left: u32| left.checked_sub(1);
+    if fake.forget_logins.fetch_update(SeqCst, SeqCst, less).is_ok() {
+        return failed(StatusCode::UNAUTHORIZED);
+    }
     let request = WorkRequest::from_bytes(&body).unwrap();
     if fake.unreadable.load(SeqCst) && !request.reports.0.is_empty() {
         return failed(StatusCode::BAD_REQUEST);
     }
     let mut inner = fake.lock();
+    inner.requests.push(request.clone());
     let answers: Vec<_> = request.reports.0.iter().map(|upload| inner.take(upload)).collect();
-    let lost = |left: u32| left.checked_sub(1);
-    if !answers.is_empty() && fake.lose_answers.fetch_update(SeqCst, SeqCst, lost).is_ok() {
+    if !answers.is_empty() && fake.lose_answers.fetch_update(SeqCst, SeqCst, less).is_ok() {
         return failed(StatusCode::SERVICE_UNAVAILABLE);
     }
     inner.voids.extend(request.voids.0);

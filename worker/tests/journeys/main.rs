@@ -8,6 +8,7 @@
 )]
 
 mod fake;
+mod keeping;
 mod world;
 
 use std::sync::atomic::Ordering::SeqCst;

@@ -19,6 +19,8 @@ use crate::fake::Fake;
 pub struct Echo {
     pub block: AtomicBool,
     pub large: AtomicBool,
+    /// Claims more fuel than any lease allows.
+    pub greedy: AtomicBool,
 }
 
 impl Execute for Echo {
@@ -52,7 +54,11 @@ impl Execute for Echo {
             }
             let output =
                 if self.large.load(SeqCst) { vec![7; 70_000] } else { task.input.to_vec() };
-            finished(at, Ok(result(task, output, outcome)));
+            let mut result = result(task, output, outcome);
+            if self.greedy.load(SeqCst) {
+                result.fuel = u64::MAX;
+            }
+            finished(at, Ok(result));
         }
     }
 
