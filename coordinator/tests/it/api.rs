@@ -1,81 +1,20 @@
 //! A coordinator on a free port, asked over HTTP as clients ask it.
 
-use reqwest::{Method, RequestBuilder, Response};
-use serde_json::{Value, json};
-use tallymill_coordinator::{Handle, Options};
+use reqwest::Method;
+use serde_json::Value;
 use tallymill_protocol::cbor::Text;
-use tallymill_protocol::{Keypair, Login, Message, Micros, Network, Nonce};
+use tallymill_protocol::{Keypair, Message};
 
-struct World {
-    handle: Handle,
-    url: String,
-    client: reqwest::Client,
-    operator: Keypair,
-    _data: tempfile::TempDir,
-}
-
-fn network() -> Network {
-    Network::new("test <b>net</b>").unwrap()
-}
-
-impl World {
-    async fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let operator = Keypair::from_secret(&[1; 32]);
-        let mut options =
-            Options::new("127.0.0.1:0".parse().unwrap(), data.path().to_owned(), network());
-        options.operators = vec![operator.public().into()];
-        options.bounds.blob = 64;
-        let handle = tallymill_coordinator::start(options).await.unwrap();
-        let url = format!("http://{}", handle.addr);
-        Self { handle, url, client: reqwest::Client::new(), operator, _data: data }
-    }
-
-    fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url)).header("tallymill-protocol", "1")
-    }
-
-    async fn challenge(&self, pair: &Keypair) -> Login {
-        let ask = json!({ "key": pair.public().to_string(), "purpose": "api" }).to_string();
-        let asked = self.call(Method::POST, "/api/v1/login/challenge").body(ask).send();
-        let asked: Value = asked.await.unwrap().json().await.unwrap();
-        Login {
-            format: 1,
-            audience: self.handle.key,
-            origin: Text(self.url.clone()),
-            purpose: Text("api".into()),
-            nonce: asked["nonce"].as_str().unwrap().parse::<Nonce>().unwrap(),
-            expiry: Micros(asked["expiry"].as_str().unwrap().parse().unwrap()),
-            signer: pair.public(),
-        }
-    }
-
-    async fn post(&self, path: &str, body: Vec<u8>) -> Response {
-        self.call(Method::POST, path).body(body).send().await.unwrap()
-    }
-
-    async fn token(&self, pair: &Keypair) -> String {
-        let login = self.challenge(pair).await;
-        let answer = self.post("/api/v1/login", pair.sign(&login).to_bytes()).await;
-        assert_eq!(answer.status(), 200);
-        answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned()
-    }
-}
-
-async fn problem(response: Response, status: u16) -> Value {
-    assert_eq!(response.status(), status);
-    assert_eq!(response.headers()["content-type"], "application/problem+json");
-    response.json().await.unwrap()
-}
+use crate::world::{World, problem};
 
 #[tokio::test]
 async fn a_relayed_or_reused_challenge_is_refused() {
     let world = World::start().await;
-    let mut login = world.challenge(&world.operator).await;
+    let mut login = world.challenge(&world.operator, "api").await;
     login.origin = Text("http://elsewhere".into());
     let relayed = world.post("/api/v1/login", world.operator.sign(&login).to_bytes()).await;
     assert!(problem(relayed, 401).await["detail"].as_str().unwrap().contains("origin"));
-    let login = world.challenge(&world.operator).await;
+    let login = world.challenge(&world.operator, "api").await;
     let body = world.operator.sign(&login).to_bytes();
     assert_eq!(world.post("/api/v1/login", body.clone()).await.status(), 200);
     problem(world.post("/api/v1/login", body).await, 401).await;
@@ -90,7 +29,7 @@ async fn a_call_without_version_is_426_and_without_token_401() {
     let forged = world.call(Method::GET, "/api/v1/jobs").bearer_auth("00").send().await.unwrap();
     problem(forged, 401).await;
     let key = Keypair::from_secret(&[9; 32]);
-    let token = world.token(&key).await;
+    let token = world.token(&key, "api").await;
     let stranger = world.call(Method::GET, "/api/v1/jobs").bearer_auth(token).send().await.unwrap();
     problem(stranger, 403).await;
     problem(world.call(Method::GET, "/api/v1/nothing").send().await.unwrap(), 404).await;

@@ -4,3 +4,7 @@
 mod api;
 #[cfg(test)]
 mod pipeline;
+#[cfg(test)]
+mod reports;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,147 @@
+//! Reports that are forged, replayed, foreign, late or too dear, and what their hosts hear.
+
+use serde_json::Value;
+use tallymill_protocol::cbor::List;
+use tallymill_protocol::work::{ReportUpload, WorkRequest};
+use tallymill_protocol::{Keypair, Lease, Network, Receipt, Signed};
+
+use crate::world::{Person, Worker, World, asking, receipt, withdrawn};
+
+async fn spent(world: &World, who: &Person, job: &str) -> String {
+    let shown = world.get(who, &format!("/api/v1/jobs/{job}")).await;
+    shown.json::<Value>().await.unwrap()["spent"].as_str().unwrap().to_owned()
+}
+
+/// A job with one task, leased to the first of two hosts.
+async fn leased() -> (World, Person, [Worker; 2], String, Signed<Lease>) {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let hosts = [world.host(3, &payer).await, world.host(4, &payer).await];
+    let manifest = world.manifest(&payer, 1).await;
+    let job = world.submitted(&payer, &manifest).await;
+    let lease = world.lease(&hosts[0]).await;
+    (world, payer, hosts, job, lease)
+}
+
+#[tokio::test]
+async fn a_replay_is_answered_as_before_also_after_a_restart_and_paid_once() {
+    let (world, payer, [host, _], job, token) = leased().await;
+    let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"out")], b"out");
+    let first = world.report(&host, upload.clone()).await;
+    assert_eq!(first.verdicts.0, [0], "{:?}", first.reason);
+    let paid = spent(&world, &payer, &job).await;
+    assert_ne!(paid, "0");
+    assert_eq!(world.report(&host, upload.clone()).await, first);
+    let world = world.restart().await;
+    let host = Worker { person: relogged(&world, &host.person, "worker").await, ..host };
+    let payer = relogged(&world, &payer, "api").await;
+    assert_eq!(world.report(&host, upload.clone()).await, first);
+    // Signed again as the next report, the same receipts are still the same receipts.
+    let next = Worker { sequence: 1, previous: upload.report.peek().unwrap().digest(), ..host };
+    let again = next.upload(&token, &[receipt(&token.peek().unwrap(), b"out")], b"out");
+    assert_eq!(world.report(&next, again).await.verdicts, first.verdicts);
+    assert_eq!(spent(&world, &payer, &job).await, paid);
+}
+
+async fn relogged(world: &World, who: &Person, purpose: &str) -> Person {
+    let token = world.token(&who.pair, purpose).await;
+    Person { token, ..who.clone() }
+}
+
+/// Sends a report that must be refused, and gives the reason.
+async fn refused(world: &World, host: &Worker, upload: ReportUpload) -> String {
+    let answer = world.report(host, upload).await;
+    assert!(answer.verdicts.0.iter().all(|code| *code == 3), "{answer:?}");
+    answer.reason.0
+}
+
+#[tokio::test]
+async fn forged_and_foreign_reports_are_refused_by_name() {
+    let (world, payer, [host, other], job, token) = leased().await;
+    let lease = token.peek().unwrap();
+    let receipts = [receipt(&lease, b"")];
+    let honest = host.upload(&token, &receipts, b"");
+    let report = host.covering(&lease, &receipts);
+    let forger = Keypair::from_secret(&[99; 32]);
+    let signed = |report| ReportUpload { report: host.person.pair.sign(&report), ..honest.clone() };
+    let resigned = |lease: &Lease| {
+        let receipts = [receipt(lease, b"")];
+        let token = forger.sign(lease);
+        ReportUpload { leases: List(vec![token.clone()]), ..host.upload(&token, &receipts, b"") }
+    };
+    let elsewhere = Network::new("elsewhere").unwrap();
+    let cases = [
+        (ReportUpload { report: forger.sign(&report), ..honest.clone() }, "report: "),
+        (
+            signed(tallymill_protocol::Report { network: elsewhere, ..report.clone() }),
+            "report.network",
+        ),
+        (
+            signed(tallymill_protocol::Report { epoch: report.epoch + 1, ..report.clone() }),
+            "leases[0].epoch",
+        ),
+        (
+            signed(tallymill_protocol::Report {
+                coordinator: forger.public().into(),
+                ..report.clone()
+            }),
+            "report.coordinator",
+        ),
+        (signed(tallymill_protocol::Report { count: 2, ..report.clone() }), "report.root"),
+        (resigned(&lease), "leases[0]: "),
+        (ReportUpload { leases: List::default(), ..honest.clone() }, "receipts[0].lease"),
+        (ReportUpload { logs: List::default(), ..honest.clone() }, "report.logs"),
+    ];
+    for (upload, named) in cases {
+        let reason = refused(&world, &host, upload).await;
+        assert!(reason.starts_with(named), "{named}: {reason}");
+    }
+    let stolen = refused(&world, &other, other.upload(&token, &receipts, b"")).await;
+    assert!(stolen.starts_with("leases[0].host"), "{stolen}");
+    assert_eq!(spent(&world, &payer, &job).await, "0");
+    assert_eq!(world.report(&host, honest).await.verdicts.0, [0], "the honest one still counts");
+}
+
+#[tokio::test]
+async fn receipts_outside_their_lease_are_refused_by_name() {
+    let changes: [(fn(&mut Receipt), &str); 4] = [
+        (|receipt| receipt.fuel = 1_000_001, "fuel: 1000001 is above the lease's limit of 1000000"),
+        (|receipt| receipt.task.0 = 1, "task: 1 is not under its lease"),
+        (|receipt| receipt.bytes_out = 1, "output: "),
+        (|receipt| receipt.module.0 = [0; 32], "module: "),
+    ];
+    for (change, named) in changes {
+        let (world, _, [host, _], _, token) = leased().await;
+        let mut wrong = receipt(&token.peek().unwrap(), b"");
+        change(&mut wrong);
+        let reason = refused(&world, &host, host.upload(&token, &[wrong], b"")).await;
+        assert!(reason.contains(named), "{named}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_receipt_twice_is_paid_once() {
+    let (world, payer, [host, _], job, token) = leased().await;
+    let one = receipt(&token.peek().unwrap(), b"");
+    let answer = world.report(&host, host.upload(&token, &[one.clone(), one.clone()], b"")).await;
+    assert_eq!(answer.verdicts.0, [0, 3]);
+    assert!(answer.reason.0.contains("twice in one report"), "{:?}", answer.reason);
+    // 100 fuel at 10⁶ micro-credits per 10⁹ fuel, rounded up.
+    assert_eq!(spent(&world, &payer, &job).await, "1");
+}
+
+#[tokio::test]
+async fn a_report_after_the_decision_is_superseded() {
+    let (world, payer, [late, quick], job, first) = leased().await;
+    let lease = first.peek().unwrap();
+    let request = WorkRequest { voids: List(vec![withdrawn(&lease)]), buffer: 0, ..asking() };
+    world.work(&late, &request).await;
+    let second = world.lease(&quick).await;
+    let upload = quick.upload(&second, &[receipt(&second.peek().unwrap(), b"")], b"");
+    assert_eq!(world.report(&quick, upload).await.verdicts.0, [0]);
+    let paid = spent(&world, &payer, &job).await;
+    let upload = late.upload(&first, &[receipt(&lease, b"")], b"");
+    let answer = world.report(&late, upload).await;
+    assert_eq!(answer.verdicts.0, [2], "{:?}", answer.reason);
+    assert_eq!(spent(&world, &payer, &job).await, paid);
+}
