@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tallymill_protocol::Micros;
@@ -44,11 +45,15 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), FileError> {
 
 /// Writes a file of mode 0600 so that after a crash it is either the old one or the new one.
 pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<(), FileError> {
-    let beside = path.with_extension("part");
-    write_synced(&beside, parts).inspect_err(|_| {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    // Two runs may write the same blob at once: each has a file of its own until it is whole.
+    let beside = path.with_extension(format!("{}.part", WRITES.fetch_add(1, Relaxed)));
+    let written = write_synced(&beside, parts).and_then(|()| {
+        fs::rename(&beside, path).map_err(FileError::on("rename a new file to", path))
+    });
+    written.inspect_err(|_| {
         let _ = fs::remove_file(&beside);
     })?;
-    fs::rename(&beside, path).map_err(FileError::on("rename a new file to", path))?;
     sync_parent(path)
 }
 
@@ -115,12 +120,24 @@ mod tests {
     }
 
     #[test]
-    fn failed_write_leaves_the_old_file() {
+    fn failed_write_leaves_what_was_there_and_nothing_beside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        write_whole(&path, &[b"old"]).unwrap();
-        fs::create_dir(path.with_extension("part")).unwrap();
+        fs::create_dir(&path).unwrap();
         assert!(write_whole(&path, &[b"new"]).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"old");
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().path()).collect();
+        assert!(left == [path.clone()] && path.is_dir());
+    }
+
+    #[test]
+    fn writers_of_the_same_file_do_not_disturb_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| write_whole(&path, &[b"same"]).unwrap()));
+            }
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"same");
     }
 }

@@ -48,6 +48,9 @@ impl Outbox {
         let mut entries = BTreeMap::new();
         for file in fs::read_dir(dir).map_err(FileError::on("list", dir))? {
             let path = file.map_err(FileError::on("list", dir))?.path();
+            if path.extension().is_some_and(|ending| ending == "part") {
+                remove(&path)?;
+            }
             if path.extension().is_none_or(|ending| ending != "report") {
                 continue;
             }

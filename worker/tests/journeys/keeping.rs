@@ -65,10 +65,13 @@ async fn blobs_that_no_report_names_are_removed_at_the_start() {
     let orphan = blobs.join(Digest::of(b"orphan").to_string());
     std::fs::write(&orphan, b"orphan").unwrap();
     std::fs::write(blobs.join("half.part"), b"").unwrap();
+    let half = world.state().join("outbox/0000000000000009.3.part");
+    std::fs::write(&half, b"").unwrap();
     let outbox = Outbox::open(&world.state().join("outbox")).unwrap();
     let named = outbox.entries().next().unwrap().large[0];
     let left: Vec<_> = std::fs::read_dir(&blobs).unwrap().map(|f| f.unwrap().path()).collect();
     assert_eq!(left, [outbox.blob(&named)]);
+    assert!(!half.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
