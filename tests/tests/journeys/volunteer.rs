@@ -1,16 +1,24 @@
 //! Lending a machine: pause, resume, and one sentence that says what it does.
 
+use serde_json::Value;
+
 use crate::world::{Network, guest, number, until};
 
 #[test]
 fn a_paused_worker_takes_nothing_until_it_is_resumed() {
-    let network = Network::start(1);
+    let network = Network::start(2);
     assert!(network.worker(1, "pause").starts_with("Paused by its owner"));
-    let job = network.submit(&guest("mersenne"), "2..=9", &["--quorum", "1"]);
+    let job = network.submit(&guest("mersenne"), "2..=9", &["--quorum", "2"]);
+    // The other worker has run everything by then: more than one result per task is wanted.
+    let done =
+        |status: &Value| number(&status["undelivered"]) == 0 && number(&status["voids"]) == 0;
+    until("the other's reports", || network.status(2), |seen| seen["credited"] == 8 && done(seen));
+    let waiting = network.job(&job);
+    assert_eq!((number(&waiting["final"]), &waiting["state"]), (0, &"running".into()));
     let why = network.tell(&["job", "why", &job]).json().remove(0);
     assert!(why["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()), "{why}");
-    assert_eq!(number(&network.job(&job)["final"]), 0);
     assert!(network.worker(1, "status").starts_with("Paused by its owner"));
+    assert_eq!(network.status(1)["credited"], 0);
 
     network.worker(1, "resume");
     assert_eq!(network.until_over(&job)["state"], "finished");

@@ -241,6 +241,13 @@ impl Network {
         call(command.args(["worker", "--state", &state, verb]), b"").good()
     }
 
+    /// What a volunteer says of itself, by number from 1.
+    pub fn status(&self, number: usize) -> Value {
+        let mut command = command(self.folder.path());
+        let state = format!("worker-{number}");
+        call(command.args(["--json", "worker", "--state", &state, "status"]), b"").json().remove(0)
+    }
+
     /// Submits a job over a range, and gives its id.
     pub fn submit(&self, module: &Path, range: &str, more: &[&str]) -> String {
         let module = module.to_str().unwrap();
@@ -265,7 +272,7 @@ impl Network {
         until(
             "the end of the job",
             || self.job(id),
-            |job| job["state"] != "running" && number(&job["escrow"]) == 0,
+            |job| job["state"] != "running" && job["state"] != "stopping",
         )
     }
 
