@@ -5,6 +5,10 @@ mod api;
 #[cfg(test)]
 mod pipeline;
 #[cfg(test)]
+mod reads;
+#[cfg(test)]
 mod reports;
+#[cfg(test)]
+mod submissions;
 #[cfg(test)]
 mod world;

@@ -7,6 +7,8 @@ use tallymill_protocol::{Keypair, Lease, Network, Receipt, Signed};
 
 use crate::world::{Person, Worker, World, asking, receipt, withdrawn};
 
+type Change = fn(&mut Receipt);
+
 async fn spent(world: &World, who: &Person, job: &str) -> String {
     let shown = world.get(who, &format!("/api/v1/jobs/{job}")).await;
     shown.json::<Value>().await.unwrap()["spent"].as_str().unwrap().to_owned()
@@ -104,7 +106,7 @@ async fn forged_and_foreign_reports_are_refused_by_name() {
 
 #[tokio::test]
 async fn receipts_outside_their_lease_are_refused_by_name() {
-    let changes: [(fn(&mut Receipt), &str); 4] = [
+    let changes: [(Change, &str); 4] = [
         (|receipt| receipt.fuel = 1_000_001, "fuel: 1000001 is above the lease's limit of 1000000"),
         (|receipt| receipt.task.0 = 1, "task: 1 is not under its lease"),
         (|receipt| receipt.bytes_out = 1, "output: "),

@@ -1,0 +1,71 @@
+//! What is shown to whom and when: outputs, private jobs, events; and that a stop keeps nobody waiting.
+
+use reqwest::Method;
+use tallymill_protocol::work::{WorkReply, WorkRequest};
+use tallymill_protocol::{Digest, Manifest, Message as _, Visibility};
+
+use crate::world::{World, asking, problem, receipt};
+
+#[tokio::test]
+async fn an_output_is_nobodys_until_its_task_is_decided() {
+    let world = World::start().await;
+    let (payer, stranger) = (world.person(2, 100).await, world.person(5, 0).await);
+    let host = world.host(3, &payer).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let token = world.lease(&host).await;
+    let digest = world.upload(&host.person, b"large").await;
+    let path = format!("/api/v1/jobs/{job}/tasks/0/output");
+    for hidden in [&path, &format!("/api/v1/blobs/{digest}")] {
+        problem(world.get(&payer, hidden).await, 404).await;
+    }
+    let mut upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"large")], b"large");
+    upload.outputs.0[0].0.clear();
+    assert_eq!(world.report(&host, upload).await.verdicts.0, [0]);
+    let read = world.get(&stranger, &path).await.bytes().await.unwrap();
+    assert_eq!(Digest::of(&read), digest);
+}
+
+#[tokio::test]
+async fn a_private_job_shows_its_title_to_its_payer_alone() {
+    let world = World::start().await;
+    let (payer, stranger) = (world.person(2, 100).await, world.person(5, 0).await);
+    let manifest = world.manifest(&payer, 1).await;
+    let private = Manifest { visibility: Visibility::Private, ..manifest };
+    let job = world.submitted(&payer, &private).await;
+    let paths = ["/jobs".to_owned(), format!("/jobs/{job}")];
+    for path in paths {
+        let theirs = world.get(&stranger, &path).await.text().await.unwrap();
+        assert!(theirs.contains(&job[..10]) && !theirs.contains("&#60;i&#62;job"), "{theirs}");
+        let own = world.get(&payer, &path).await.text().await.unwrap();
+        assert!(own.contains("a &#60;i&#62;job&#60;/i&#62;") && !own.contains("<i>"), "{own}");
+    }
+    problem(world.get(&stranger, &format!("/api/v1/jobs/{job}/why")).await, 403).await;
+    let task = world.get(&stranger, &format!("/jobs/{job}/tasks/0")).await;
+    assert_eq!(task.status(), 403);
+}
+
+#[tokio::test]
+async fn a_stop_ends_long_polls_and_streams_that_resume_where_they_were() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let host = world.host(3, &payer).await;
+    let stream = |last: &str| {
+        let call = world.call(Method::GET, "/api/v1/events").bearer_auth(&payer.token);
+        call.header("last-event-id", last.to_owned()).send()
+    };
+    let mut events = stream("999999").await.unwrap();
+    let text = String::from_utf8(events.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(text.contains("event: reset") || text.contains("event:reset"), "{text}");
+    let body = WorkRequest { wait: 30_000, ..asking() }.to_bytes();
+    let poll = world.call(Method::POST, "/api/v1/work").bearer_auth(&host.person.token).body(body);
+    let poll = tokio::spawn(poll.send());
+    let metrics = || world.call(Method::GET, "/metrics").send();
+    while !metrics().await.unwrap().text().await.unwrap().contains("hosts_waiting 1") {
+        tokio::task::yield_now().await;
+    }
+    world.handle.shutdown().await.unwrap();
+    let answer = poll.await.unwrap().unwrap().bytes().await.unwrap();
+    assert_eq!(WorkReply::from_bytes(&answer).unwrap().grants.0.len(), 0);
+    // To its end, not to a cut connection.
+    while events.chunk().await.unwrap().is_some() {}
+}

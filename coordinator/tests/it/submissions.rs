@@ -1,0 +1,137 @@
+//! Jobs that are not taken, each with the field, the limit and the next step.
+
+use reqwest::Method;
+use serde_json::Value;
+use tallymill_protocol::cbor::{Blob, List};
+use tallymill_protocol::{
+    Digest, File, Inputs, Manifest, Message as _, Network, Signed, SignedBytes, Visibility,
+};
+
+use crate::world::{Person, World, problem};
+
+async fn refused(world: &World, who: &Person, manifest: &Manifest) -> Value {
+    problem(world.submit(who, manifest).await, 400).await
+}
+
+#[tokio::test]
+async fn modules_that_do_not_validate_or_import_too_much_are_named() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let honest = world.manifest(&payer, 1).await;
+    let foreign = r#"(module (import "env" "rob" (func)) (memory (export "memory") 1) (func (export "_start")))"#;
+    let invalid = b"\0asm\x01\0\0\0\x01\x01\xff".to_vec();
+    let locals = "i64 ".repeat(50_001);
+    let large = format!(
+        r#"(module (memory (export "memory") 1) (func (export "_start") (local {locals})))"#
+    );
+    let foreign = wat::parse_str(foreign).unwrap();
+    let large = wat::parse_str(large).unwrap();
+    for (bytes, named) in [(invalid, "module: "), (foreign, "rob"), (large, "locals")] {
+        let module = world.upload(&payer, &bytes).await;
+        let told = refused(&world, &payer, &Manifest { module, ..honest.clone() }).await;
+        assert_eq!(told["field"], "module");
+        assert!(told["detail"].as_str().unwrap().contains(named), "{told}");
+    }
+    let absent = Manifest { module: Digest::of(b"absent"), ..honest.clone() };
+    let told = refused(&world, &payer, &absent).await;
+    assert!(told["next"].as_str().unwrap().contains("upload it"), "{told}");
+}
+
+#[tokio::test]
+async fn a_manifest_of_another_network_or_with_wrong_lists_is_named() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let honest = world.manifest(&payer, 1).await;
+    let elsewhere = Manifest { network: Network::new("elsewhere").unwrap(), ..honest.clone() };
+    assert_eq!(refused(&world, &payer, &elsewhere).await["field"], "network");
+    let inputs = Inputs::Table { root: Digest::ZERO, count: 1 << 21, blob: honest.module };
+    let told = refused(&world, &payer, &Manifest { inputs, ..honest.clone() }).await;
+    assert_eq!((&told["field"], &told["limit"]), (&"inputs.count".into(), &"1048576".into()));
+}
+
+#[tokio::test]
+async fn an_unknown_critical_field_is_named() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let manifest = world.manifest(&payer, 1).await;
+    let mut payload = manifest.to_bytes();
+    // A map of n entries in one byte or two; one more entry with key 127 and value 0.
+    match payload[0] {
+        0xb7 => {
+            payload[0] = 0xb8;
+            payload.insert(1, 24);
+        }
+        0xb8 => payload[1] += 1,
+        _ => payload[0] += 1,
+    }
+    payload.extend_from_slice(&[0x18, 0x7f, 0x00]);
+    let (signer, signature) = (payer.pair.public(), [0; 64]);
+    let signed = Signed::<Manifest>::new(SignedBytes { payload: Blob(payload), signer, signature });
+    let path = "/api/v1/jobs";
+    let answer = world.as_person(&payer, Method::POST, path, signed.to_bytes()).await;
+    let told = problem(answer, 400).await;
+    assert_eq!(told["field"], "manifest");
+    assert!(told["detail"].as_str().unwrap().contains("critical field 127"), "{told}");
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_paid_is_402_with_both_sums() {
+    let world = World::start().await;
+    let poor = world.person(2, 1).await;
+    let mut manifest = world.manifest(&poor, 100_000).await;
+    manifest.limits.fuel = 1_000_000_000;
+    manifest.budget = 1 << 50;
+    let told = problem(world.submit(&poor, &manifest).await, 402).await;
+    let detail = told["detail"].as_str().unwrap();
+    assert!(told["next"].as_str().unwrap().contains("grant"), "{told}");
+    assert!(detail.contains("has 1 credits available, the job needs 100000 credits"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_answers_the_same_and_refuses_another_body() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let manifest = world.manifest(&payer, 1).await;
+    let send = |manifest: &Manifest| {
+        let body = payer.pair.sign(manifest).to_bytes();
+        let call = world.call(Method::POST, "/api/v1/jobs").bearer_auth(&payer.token);
+        call.header("idempotency-key", "k").body(body).send()
+    };
+    let first: Value = send(&manifest).await.unwrap().json().await.unwrap();
+    let again: Value = send(&manifest).await.unwrap().json().await.unwrap();
+    assert_eq!(first["id"], again["id"]);
+    let other = Manifest { priority: 4, ..manifest.clone() };
+    problem(send(&other).await.unwrap(), 422).await;
+}
+
+#[tokio::test]
+async fn nobody_gets_at_bytes_by_naming_them_in_a_job() {
+    let world = World::start().await;
+    let (owner, thief) = (world.person(2, 100).await, world.person(3, 100).await);
+    let secret = world.upload(&owner, b"secret").await;
+    let mut manifest = world.manifest(&thief, 1).await;
+    let file = File { name: tallymill_protocol::cbor::Text("f".into()), blob: secret, length: 6 };
+    manifest.files = List(vec![file]);
+    assert_eq!(refused(&world, &thief, &manifest).await["field"], "files[0].blob");
+    let path = format!("/api/v1/blobs/{secret}");
+    problem(world.get(&thief, &path).await, 404).await;
+    assert_eq!(world.get(&owner, &path).await.text().await.unwrap(), "secret");
+    // A module of a public job is everybody's, one of a private job is not.
+    let module = format!("/api/v1/blobs/{}", manifest.module);
+    let stranger = world.person(4, 0).await;
+    let private = world.manifest(&owner, 1).await;
+    world.submitted(&owner, &Manifest { visibility: Visibility::Private, ..private.clone() }).await;
+    problem(world.get(&stranger, &module).await, 404).await;
+    world.submitted(&owner, &private).await;
+    assert_eq!(world.get(&stranger, &module).await.status(), 200);
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_long_are_413_with_the_limit() {
+    let world = World::start().await;
+    let payer = world.person(2, 0).await;
+    let bytes = vec![7; 4_097];
+    let path = format!("/api/v1/blobs/{}", Digest::of(&bytes));
+    let told = problem(world.as_person(&payer, Method::PUT, &path, bytes).await, 413).await;
+    assert_eq!(told["limit"], "4096");
+}
