@@ -14,7 +14,7 @@ fn may_mount() -> bool {
 }
 
 /// The same command with a small disk of its own below its data folder, which nobody else sees.
-fn on_a_small_disk(command: Command) -> Command {
+fn on_a_small_disk(command: &Command) -> Command {
     let script = r#"mkdir -p data && mount -t tmpfs -o size=24m tallymill data && exec "$@""#;
     let mut small = Command::new("unshare");
     small.args(["-m", "sh", "-ec", script, "sh"]).arg(command.get_program());
@@ -36,7 +36,7 @@ fn a_full_disk_is_said_and_survived() {
         eprintln!("skipped: this user may not mount a small disk in a namespace of its own");
         return;
     }
-    let mut network = Network::start_with(on_a_small_disk);
+    let mut network = Network::start_with(|command| on_a_small_disk(&command));
     (0..2).for_each(|_| network.join());
     let disk = PathBuf::from(format!("/proc/{}/cwd/data", network.coordinator.id()));
     let filler = disk.join("filler");

@@ -203,7 +203,7 @@ impl Network {
     }
 
     /// The same without volunteers, its coordinator's command changed.
-    pub fn start_with(change: impl Fn(Command) -> Command) -> Self {
+    pub fn start_with(change: impl FnOnce(Command) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("operator.key");
         call(command(folder.path()).args(["key", "new"]).arg(&key), b"").good();
