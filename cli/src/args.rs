@@ -381,7 +381,10 @@ pub enum KeyVerb {
 
 /// Prints completions.
 pub fn completions(shell: clap_complete::Shell) -> ExitCode {
-    clap_complete::generate(shell, &mut Cli::command(), "tallymill", &mut std::io::stdout());
+    // Into memory first: the generator panics when its pipe is closed.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tallymill", &mut script);
+    crate::ui::raw(&script);
     ExitCode::SUCCESS
 }
 
