@@ -228,7 +228,7 @@ pub struct SubmitArgs {
     /// A variable of the environment, K=V (repeatable).
     #[arg(long = "env", value_name = "K=V")]
     pub env: Vec<String>,
-    /// Hosts of different owners that must agree; 1 trusts a single one.
+    /// Hosts of different owners that must agree; 1 runs it once, on your own machines only.
     #[arg(long, default_value_t = 2)]
     pub quorum: u8,
     /// The most it may cost, credits.
