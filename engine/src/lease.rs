@@ -22,6 +22,10 @@ const MAX_SCAN: usize = 16_384;
 const MAX_REASONS: usize = 16;
 /// Shortest lease, µs.
 const SHORTEST: u64 = 200_000;
+/// Largest buffer that is believed, µs: a host cannot hold more than ten minutes of others' work.
+const LONGEST: u64 = 600 * Micros::SECOND;
+/// Longest round trip that is believed, µs.
+const SLOWEST: u64 = 10 * Micros::SECOND;
 /// Time of one lease per active host, µs: 500 reports a second.
 const PER_HOST: u64 = 2_000;
 /// Least time before a lease lapses, µs.
@@ -82,9 +86,9 @@ impl Room {
 }
 
 fn room_of(core: &mut Core, hosting: &Hosting<'_>) -> Option<Room> {
-    let (slots, buffer) = (u64::from(hosting.ask.slots), hosting.ask.buffer);
+    let (slots, buffer) = (u64::from(hosting.ask.slots), hosting.ask.buffer.min(LONGEST));
     let active = core.active_hosts() as u64;
-    let asked = SHORTEST.max(3 * hosting.ask.round_trip.min(Micros::DAY)).max(active * PER_HOST);
+    let asked = SHORTEST.max(3 * hosting.ask.round_trip.min(SLOWEST)).max(active * PER_HOST);
     let (mut held, mut tasks) = (0u64, 0u32);
     for attempt in &core.hosts.get(&hosting.host)?.leases {
         let Some(live) = core.leases.get(attempt) else { continue };

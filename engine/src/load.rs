@@ -14,7 +14,7 @@ use crate::rows::{
     SuspensionKind, VoidRow,
 };
 use crate::slots::end_if_over;
-use crate::state::{Core, Host, Live, Vote, add, tasks_of};
+use crate::state::{Core, Host, Live, Measured, Vote, add, tasks_of};
 use crate::submit::{accounts_of, insert, new_job};
 
 /// Least grace of a lease after a start, µs.
@@ -158,6 +158,7 @@ fn add_replica(core: &mut Core, row: &ReplicaRow) -> Result<(), LoadError> {
         output: receipt.output,
         output_bytes: receipt.bytes_out,
         fuel: receipt.fuel,
+        measured: Measured::of(&receipt),
         amount: row.amount,
         leaf: merkle::leaf(&row.receipt),
     };

@@ -11,7 +11,7 @@ use tallymill_protocol::{
 use crate::api::{Answer, CheckedReceipt, CheckedReport};
 use crate::rows::{ReplicaRow, ReplicaState, ReportRow};
 use crate::slots::{decide_if_agreed, earn, end_if_over, release, reopen};
-use crate::state::{Core, Job, Slot, Vote, add, less};
+use crate::state::{Core, Job, Measured, Slot, Vote, add, less};
 
 /// Bytes of a page of linear memory.
 const PAGE: u64 = 65_536;
@@ -270,6 +270,7 @@ fn take(core: &mut Core, place: Place, checked: CheckedReceipt, amount: Amount) 
         output: receipt.output,
         output_bytes: receipt.bytes_out,
         fuel: receipt.fuel,
+        measured: Measured::of(receipt),
         amount,
         leaf: place.leaf,
     };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tallymill_ledger::{Amount, Balances, Held, JobAccounts, Payee, Reservation};
 use tallymill_protocol::{
-    AccountId, AttemptId, Digest, HostId, JobId, Manifest, Micros, Nonce, Outcome, Policy,
+    AccountId, AttemptId, Digest, HostId, JobId, Manifest, Micros, Nonce, Outcome, Policy, Receipt,
     TaskIndex, digest_in_context,
 };
 
@@ -145,13 +145,37 @@ pub struct Vote {
     pub output: Digest,
     pub output_bytes: u64,
     pub fuel: u64,
+    pub measured: Measured,
     pub amount: Amount,
     pub leaf: Digest,
 }
 
+/// What else is deterministic in a receipt: the price and a re-execution depend on it, so votes compare it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    input: Digest,
+    metered: Digest,
+    bytes_in: u64,
+    peak_memory: u64,
+    memory_fuel: u64,
+}
+
+impl Measured {
+    pub const fn of(receipt: &Receipt) -> Self {
+        Self {
+            input: receipt.input,
+            metered: receipt.metered,
+            bytes_in: receipt.bytes_in,
+            peak_memory: receipt.peak_memory,
+            memory_fuel: receipt.memory_fuel,
+        }
+    }
+}
+
 impl Vote {
     pub fn agrees_with(&self, other: &Self) -> bool {
-        (self.outcome, self.output, self.fuel) == (other.outcome, other.output, other.fuel)
+        let result = |vote: &Self| (vote.outcome, vote.output, vote.fuel, vote.measured);
+        result(self) == result(other)
     }
 }
 

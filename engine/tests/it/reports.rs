@@ -59,6 +59,19 @@ fn equal_output_with_other_fuel_does_not_agree() {
 }
 
 #[test]
+fn equal_output_and_fuel_with_a_dearer_measurement_does_not_agree() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    let (first, second) = (world.lease(3).remove(0), world.lease(4).remove(0));
+    world.finish(3, &first, Run::honest);
+    let mut dear = world.receipt(&second, 0, Run::honest(0));
+    dear.receipt.memory_fuel += 1;
+    dear.bytes = dear.receipt.to_bytes();
+    let report = world.report(4, vec![dear]);
+    assert_eq!(world.send_report(4, report).verdicts, [Verdict::Taken], "it waits for a third");
+}
+
+#[test]
 fn results_that_never_agree_fail_the_task_and_cost_nothing() {
     let mut world = World::with_hosts(6);
     let job = world.quorum(1);
