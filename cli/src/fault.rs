@@ -35,11 +35,10 @@ pub struct Usage(pub String);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tallymill_sdk::model::Problem;
 
     #[test]
     fn each_kind_of_error_has_its_exit_code() {
-        let credit = Error::Credit(Box::new(Problem::default()));
+        let credit = Error::Credit(Box::default());
         assert_eq!(code(&anyhow::Error::new(credit)), 5);
         assert_eq!(code(&anyhow::Error::new(Error::Busy(Box::default()))), 4);
         assert_eq!(code(&anyhow::Error::new(NotVerified("output".into()))), 3);

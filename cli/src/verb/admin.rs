@@ -19,17 +19,17 @@ pub async fn run(common: &Common, verb: AdminVerb) -> anyhow::Result<ExitCode> {
                 .ok_or_else(|| Usage("too many credits".to_owned()))?;
             let made = client.grant(to, micros).await?;
             if common.json {
-                ui::json(&made)?
+                ui::json(&made)?;
             } else {
-                ui::line(format!("granted {credits} credits to {account}"))
+                ui::line(format!("granted {credits} credits to {account}"));
             }
         }
         AdminVerb::Suspend { kind, subject, reason } => {
             let made = client.suspend(&kind, &subject, &reason).await?;
             if common.json {
-                ui::json(&made)?
+                ui::json(&made)?;
             } else {
-                ui::line(format!("suspended {kind} {subject}"))
+                ui::line(format!("suspended {kind} {subject}"));
             }
         }
         AdminVerb::Audit => return audit(common, &client.audit().await?),

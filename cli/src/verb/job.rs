@@ -28,7 +28,7 @@ pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
         }
         JobVerb::Why { job } => why(common, &handle(common, &job).await?).await?,
         JobVerb::Receipt { job, task, out } => {
-            receipt(&handle(common, &job).await?, task, &out).await?
+            receipt(&handle(common, &job).await?, task, &out).await?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -51,14 +51,14 @@ pub fn prepare(module: &[u8]) -> anyhow::Result<(Launcher, Prepared)> {
 /// Runs a module here on these inputs.
 pub fn local(
     module: &[u8],
-    spec: Arc<JobSpec>,
+    spec: &Arc<JobSpec>,
     inputs: &[Vec<u8>],
 ) -> anyhow::Result<Vec<TaskResult>> {
     let (launcher, prepared) = prepare(module)?;
     let mut runner = Runner::new(launcher, prepared, Duration::from_secs(600));
     let task = |(index, input): (u32, &Vec<u8>)| {
         let task = TaskSpec {
-            job: Arc::clone(&spec),
+            job: Arc::clone(spec),
             index: TaskIndex(index),
             input: input.as_slice().into(),
         };

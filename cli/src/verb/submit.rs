@@ -117,7 +117,7 @@ fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Resu
         return Ok(limits);
     }
     let spec = run::job_spec(&args.inputs, &args.env, &args.args, limits)?;
-    let runs = run::local(module, Arc::new(spec), sample)
+    let runs = run::local(module, &Arc::new(spec), sample)
         .context("failed to try the first inputs here")?;
     let largest = runs.iter().map(|run| run.fuel).max().unwrap_or(0);
     limits.fuel = largest.saturating_mul(MARGIN).max(1_000_000);
