@@ -33,11 +33,13 @@ pub enum Admission {
 pub struct Config {
     /// How much credit operators may grant.
     pub grants: GrantPolicy,
-    /// Results of one task before it fails because they disagree, and void runs of one task before it fails.
-    /// A quorum of `n` always gets at least `n + 1` results.
+    /// Results of one task before it fails because they disagree. A quorum of `n` always gets at least `n + 1` results.
     pub max_attempts: u8,
-    /// Leases of one task that may lapse before it fails.
-    pub max_lapses: u8,
+    /// Void runs, lapsed leases and refused receipts of one owner after which a task never goes to that owner again. A
+    /// trusted task, which has no other owner to go to, fails then.
+    pub owner_faults: usize,
+    /// Unrelated owners whose lapsed leases or refused receipts fail a task.
+    pub lapse_owners: usize,
     /// Unrelated owners whose void runs fail a task.
     pub void_owners: usize,
     /// Who may join.
@@ -65,7 +67,8 @@ impl Config {
         Self {
             grants,
             max_attempts: 5,
-            max_lapses: 20,
+            owner_faults: 3,
+            lapse_owners: 5,
             void_owners: 2,
             admission: Admission::Open,
             operators,

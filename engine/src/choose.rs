@@ -109,25 +109,36 @@ fn not_accepted(job: &Job, ask: &Ask) -> Option<String> {
     lacking.map(|feature| format!("the host lacks the feature '{}'", feature.0))
 }
 
-/// Whether a waiting task may go to this host. Owners never share a task; neighbours, and hosts whose run was void, do
-/// when nobody else came for a while.
+/// Whether a waiting task may go to this host. Owners never share a task, and never get one again that they gave up too
+/// often. Neighbours, and owners who gave it up once, come after others; when nobody else came for a while they do.
 pub fn suits(core: &Core, hosting: &Hosting<'_>, job: &Job, task: u32) -> Result<(), Unfit> {
     let Some(slot) = job.slots.get(&task) else { return Ok(()) };
-    if slot.has_owner(hosting.owner) {
-        let reason = "its waiting tasks need a host of another owner".to_owned();
-        return Err(Unfit { reason, until: None });
+    let faults = slot.faults_of(hosting.owner);
+    let never = [
+        (slot.has_owner(hosting.owner), "its waiting tasks need a host of another owner"),
+        (
+            faults >= core.config.owner_faults,
+            "its waiting tasks need a host of an owner that has not given them up",
+        ),
+    ];
+    if let Some((_, reason)) = never.iter().find(|(holds, _)| *holds) {
+        return Err(Unfit { reason: (*reason).to_owned(), until: None });
     }
     let until = slot.since.plus(core.config.neighbourhood_wait);
-    let waits = core.now < until;
-    if waits && slot.is_near(hosting.near) {
-        let reason = "its waiting tasks look for a host of another neighbourhood first".to_owned();
-        return Err(Unfit { reason, until: Some(until) });
+    let later = [
+        (
+            slot.is_near(hosting.near),
+            "its waiting tasks look for a host of another neighbourhood first",
+        ),
+        (
+            faults > 0 && !job.is_trusted() && core.active.0 > 1,
+            "its waiting tasks look for a host of an owner that did not give them up first",
+        ),
+    ];
+    match later.iter().find(|(holds, _)| *holds && core.now < until) {
+        Some((_, reason)) => Err(Unfit { reason: (*reason).to_owned(), until: Some(until) }),
+        None => Ok(()),
     }
-    if waits && slot.voids.iter().any(|(host, _)| *host == hosting.host) && core.active.0 > 1 {
-        let reason = "its waiting tasks look for a host that did not void them first".to_owned();
-        return Err(Unfit { reason, until: Some(until) });
-    }
-    Ok(())
 }
 
 /// Running jobs, fairest first, at most `most`.

@@ -1,7 +1,7 @@
 //! The engine as its shell sees it.
 
 use tallymill_ledger::{Amount, Balances};
-use tallymill_protocol::{JobId, Micros};
+use tallymill_protocol::{Digest, HostId, JobId, Micros};
 
 use crate::api::{Command, Config, Event, JobView, NetworkView, Once, Reply, Step, Token};
 use crate::refusal::{LoadError, Refusal};
@@ -128,6 +128,18 @@ impl Engine {
     #[must_use]
     pub fn job(&self, job: JobId) -> Option<JobView> {
         view::job(&self.0, job)
+    }
+
+    /// Whether a host has a lease in force whose job names this blob.
+    #[must_use]
+    pub fn needs_blob(&self, host: HostId, digest: Digest) -> bool {
+        view::needs_blob(&self.0, host, digest)
+    }
+
+    /// Whether a host has a lease of this job in force.
+    #[must_use]
+    pub fn needs_job(&self, host: HostId, job: JobId) -> bool {
+        view::needs_job(&self.0, host, job)
     }
 
     /// How the network stands.

@@ -242,7 +242,7 @@ fn grant(
     };
     core.out.leases.insert(attempt, row.clone());
     let tasks: Vec<u32> = (first..first + count).collect();
-    let live = Live { open: count, stop: false, weight: job.fuel.max(1), term, row };
+    let live = Live { weight: job.fuel.max(1), ..Live::new(row, term, hosting.ask.slots) };
     hold(core, live, hosting.near, &tasks);
     Some(lease)
 }

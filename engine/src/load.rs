@@ -14,7 +14,7 @@ use crate::rows::{
     SuspensionKind, VoidRow,
 };
 use crate::slots::end_if_over;
-use crate::state::{Core, Host, Live, Measured, Vote, add, tasks_of};
+use crate::state::{Core, Fault, Host, Live, Measured, Vote, add, tasks_of};
 use crate::submit::{accounts_of, insert, new_job};
 
 /// Least grace of a lease after a start, µs.
@@ -177,7 +177,11 @@ fn add_void(core: &mut Core, row: &VoidRow) -> Result<(), LoadError> {
     let withdrawn = tallymill_protocol::work::VoidCause::Withdrawn as u8;
     if row.cause != withdrawn && job.state_of(row.task.0) == 0 {
         job.cursor = job.cursor.max(row.task.0 + 1);
-        job.slots.entry(row.task.0).or_default().voids.push((row.host, row.owner));
+        job.slots
+            .entry(row.task.0)
+            .or_default()
+            .faults
+            .push(Fault { owner: row.owner, void: true });
     }
     Ok(())
 }
@@ -197,7 +201,8 @@ fn add_lease(core: &mut Core, mut row: LeaseRow, voids: &[VoidRow]) -> Result<()
     let stop = !job.is_running();
     let term = row.expiry.since(row.issued).max(GRACE);
     row.expiry = row.expiry.max(core.now.plus(term));
-    let live = Live { open: 0, stop, weight: 1, term, row };
+    let width = row.count;
+    let live = Live { stop, ..Live::new(row, term, width) };
     if open.is_empty() {
         core.out.batch.closed_leases.push(live.row.attempt);
     } else {

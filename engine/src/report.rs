@@ -11,7 +11,7 @@ use tallymill_protocol::{
 use crate::api::{Answer, CheckedReceipt, CheckedReport};
 use crate::rows::{ReplicaRow, ReplicaState, ReportRow};
 use crate::slots::{decide_if_agreed, earn, end_if_over, release, reopen};
-use crate::state::{Core, Job, Measured, Slot, Vote, add, less};
+use crate::state::{Core, Fault, Job, Measured, Slot, Vote, add, less, most_fuel};
 
 /// Bytes of a page of linear memory.
 const PAGE: u64 = 65_536;
@@ -140,14 +140,18 @@ fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdi
         Ok(Some(amount)) => amount,
         // The host has had its say about this task, which goes to somebody else at once.
         Ok(None) => {
-            give_back(core, &lease, (task, place.host), false);
+            give_back(core, &lease, (task, place.host), None);
             return Ok(Verdict::Superseded);
         }
         Err(why) => {
-            give_back(core, &lease, (task, place.host), true);
+            let fault = Fault { owner: lease.owner, void: false };
+            give_back(core, &lease, (task, place.host), Some(fault));
             return Err(format!("task {task}: {why}"));
         }
     };
+    if let Some(live) = core.leases.get_mut(&lease.attempt) {
+        live.claimed = live.claimed.saturating_add(checked.receipt.fuel);
+    }
     if held {
         release(core, lease.job, task, lease.attempt);
     }
@@ -178,9 +182,9 @@ fn holds(core: &Core, lease: &Lease, task: u32, host: HostId) -> bool {
     slot.is_some_and(mine)
 }
 
-fn give_back(core: &mut Core, lease: &Lease, (task, host): (u32, HostId), counts: bool) {
+fn give_back(core: &mut Core, lease: &Lease, (task, host): (u32, HostId), fault: Option<Fault>) {
     if holds(core, lease, task, host) && release(core, lease.job, task, lease.attempt) {
-        reopen(core, lease.job, task, counts);
+        reopen(core, lease.job, task, fault);
         core.stirred = true;
         end_if_over(core, lease.job);
     }
@@ -193,6 +197,7 @@ fn believe(core: &Core, place: &Place, checked: &CheckedReceipt) -> Result<Optio
     }
     check_lease(core, place, &checked.lease)?;
     check_receipt(&checked.lease, &checked.receipt)?;
+    check_time(core, &checked.lease, &checked.receipt)?;
     let task = checked.receipt.task.0;
     let Some(job) = core.jobs.get(&checked.lease.job) else { return Ok(None) };
     check_job(job, checked)?;
@@ -238,6 +243,22 @@ fn check_receipt(lease: &Lease, receipt: &Receipt) -> Result<(), String> {
         (receipt.segment.is_none(), "segment: this job has whole tasks only"),
     ];
     first_broken(&rules)
+}
+
+/// Refuses fuel that cannot have been used since the lease was granted. What is stopped is paid without a comparison: it
+/// must also fit what its host said while it did not know of the stop, all receipts of the lease together.
+fn check_time(core: &Core, lease: &Lease, receipt: &Receipt) -> Result<(), String> {
+    let stopped = receipt.outcome == Outcome::Stopped;
+    let live = core.leases.get(&lease.attempt).filter(|_| stopped);
+    let left = live.map(|live| live.plausible(core.now).saturating_sub(live.claimed));
+    let most = most_fuel(core.now.since(lease.issued)).min(left.unwrap_or(u64::MAX));
+    if receipt.fuel <= most {
+        return Ok(());
+    }
+    Err(format!(
+        "fuel: {} since its lease was granted; no machine does more than {most}",
+        receipt.fuel
+    ))
 }
 
 fn check_job(job: &Job, checked: &CheckedReceipt) -> Result<(), String> {

@@ -4,7 +4,7 @@ use tallymill_ledger::{Amount, Payee};
 use tallymill_protocol::{AttemptId, JobId, Micros, TaskIndex};
 
 use crate::rows::{JobState, ReplicaState, TaskRow, TaskState};
-use crate::state::{Core, Job, Slot, Vote, add, less, tasks_of};
+use crate::state::{Core, Fault, Job, Slot, Vote, add, less, tasks_of};
 
 /// Takes `task` back from the lease `attempt`; false when it did not hold it. The lease ends with its last task.
 pub fn release(core: &mut Core, job_id: JobId, task: u32, attempt: AttemptId) -> bool {
@@ -44,6 +44,7 @@ fn close_lease(core: &mut Core, attempt: AttemptId) {
 pub fn lapse(core: &mut Core, attempt: AttemptId) {
     let Some(live) = core.leases.get(&attempt) else { return };
     let (job_id, host_id, told) = (live.row.job, live.row.host, live.stop);
+    let fault = (!told).then_some(Fault { owner: live.row.owner, void: false });
     let tasks: Vec<u32> = tasks_of(&live.row).collect();
     let released: Vec<u32> =
         tasks.into_iter().filter(|task| release(core, job_id, *task, attempt)).collect();
@@ -54,21 +55,28 @@ pub fn lapse(core: &mut Core, attempt: AttemptId) {
         core.out.hosts.insert(host_id);
     }
     for task in released {
-        reopen(core, job_id, task, !told);
+        reopen(core, job_id, task, fault);
     }
     core.stirred = true;
     end_if_over(core, job_id);
 }
 
-/// Gives a task that was taken back to others; `counts` when that was its host's fault.
-pub fn reopen(core: &mut Core, job_id: JobId, task: u32, counts: bool) {
-    let (limit, now) = (core.config.max_lapses, core.now);
+/// Gives a task that was taken back to others; `fault` when that was its host's doing. Only faults of several owners fail a
+/// task, so that no host alone can fail those of others; a trusted task has one owner only.
+pub fn reopen(core: &mut Core, job_id: JobId, task: u32, fault: Option<Fault>) {
+    let (owners, each) = (core.config.lapse_owners, core.config.owner_faults);
+    let now = core.now;
     let Some(job) = core.jobs.get_mut(&job_id) else { return };
+    let (running, trusted) = (job.is_running(), job.is_trusted());
     let Some(slot) = job.slots.get_mut(&task) else { return };
-    slot.lapses = slot.lapses.saturating_add(u8::from(counts));
-    let lapses = slot.lapses;
-    if lapses >= limit && job.is_running() {
-        fail(core, job_id, task, format!("abandoned: {lapses} leases ended without a result"));
+    if let Some(fault) = fault.filter(|fault| slot.faults_of(fault.owner) < each) {
+        slot.faults.push(fault);
+    }
+    let (faults, lapsed) = (slot.faults.len(), slot.owners_at_fault(false));
+    if running && lapsed >= owners {
+        fail(core, job_id, task, format!("abandoned: hosts of {lapsed} owners gave no result"));
+    } else if running && trusted && faults >= each {
+        fail(core, job_id, task, format!("abandoned: {faults} runs on own hosts gave no result"));
     } else {
         job.refresh(task, now);
     }

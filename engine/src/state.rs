@@ -119,11 +119,18 @@ pub struct Job {
 pub struct Slot {
     pub holders: Vec<Holder>,
     pub results: Vec<Vote>,
-    /// Hosts whose run was void, with their owners.
-    pub voids: Vec<(HostId, AccountId)>,
-    pub lapses: u8,
+    /// At most `owner_faults` of each owner.
+    pub faults: Vec<Fault>,
     /// Since when it waits for another host.
     pub since: Micros,
+}
+
+/// A host had a task and gave no result.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    pub owner: AccountId,
+    /// Whether it said that its run was void; else the lease lapsed or the receipt was refused.
+    pub void: bool,
 }
 
 /// A host that runs a task.
@@ -191,6 +198,34 @@ pub struct Live {
     pub weight: u64,
     /// How long it is renewed for, µs.
     pub term: u64,
+    /// Tasks that its host can run at once.
+    pub width: u64,
+    /// When its host last said how much fuel it used, and how much of that can be true.
+    pub heard: (Micros, u64),
+    /// Fuel of the receipts taken so far.
+    pub claimed: u64,
+}
+
+impl Live {
+    /// A lease before its tasks are held.
+    pub fn new(row: LeaseRow, term: u64, width: u32) -> Self {
+        let (width, heard) = (u64::from(width.min(row.count).max(1)), (row.issued, 0));
+        Self { row, open: 0, stop: false, weight: 1, term, width, heard, claimed: 0 }
+    }
+
+    /// The most fuel its host can have used: what it last said and, since then, what the fastest machine can do.
+    pub fn plausible(&self, now: Micros) -> u64 {
+        let (at, fuel) = self.heard;
+        fuel.saturating_add(most_fuel(now.since(at)).saturating_mul(self.width))
+    }
+}
+
+/// Fuel that no machine exceeds per µs on one core. Guests here do 1,000 to 3,000; the rest is for machines to come.
+const FASTEST: u64 = 20_000;
+
+/// The most fuel that one task can use in this time, µs; one slice of 2²² more, since hosts count in slices.
+pub const fn most_fuel(time: u64) -> u64 {
+    time.saturating_mul(FASTEST).saturating_add(1 << 22)
 }
 
 /// A host that waits for something to say.
@@ -294,8 +329,8 @@ impl Job {
 
     /// Learns from a result how long a task takes and how much fuel it uses.
     pub fn learn(&mut self, cpu_time: u64, fuel: u64) {
-        // A host's clock is only its word: no machine does more than about 20,000 units of fuel a microsecond.
-        let sample = cpu_time.max(fuel / 20_000).clamp(1, 30 * Micros::DAY) << 10;
+        // A host's clock is only its word.
+        let sample = cpu_time.max(fuel / FASTEST).clamp(1, 30 * Micros::DAY) << 10;
         let mix = |old: u64, new: u64| if old == 0 { new } else { old - old / 8 + new / 8 };
         self.time = mix(self.time, sample).max(1);
         self.fuel = mix(self.fuel, fuel.max(1)).max(1);
@@ -315,6 +350,16 @@ impl Slot {
 
     pub fn voted(&self, owner: AccountId) -> bool {
         self.results.iter().any(|result| result.owner == owner)
+    }
+
+    pub fn faults_of(&self, owner: AccountId) -> usize {
+        self.faults.iter().filter(|fault| fault.owner == owner).count()
+    }
+
+    /// Owners with a fault of this kind: one owner with many hosts is one.
+    pub fn owners_at_fault(&self, void: bool) -> usize {
+        let owners = self.faults.iter().filter(|fault| fault.void == void);
+        owners.map(|fault| fault.owner).collect::<BTreeSet<_>>().len()
     }
 
     pub fn is_near(&self, near: Option<[u8; 8]>) -> bool {

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use tallymill_ledger::reserve;
-use tallymill_protocol::{AccountId, JobId};
+use tallymill_protocol::{AccountId, Digest, HostId, JobId};
 
 use crate::api::{JobView, NetworkView, Totals};
 use crate::choose::job_suspended;
 use crate::rows::JobState;
 use crate::state::{Core, Job};
+
+/// Most waiting tasks looked at for a reason.
+const MAX_LOOKED_AT: usize = 1_024;
 
 /// How far a job is.
 pub const fn totals(job: &Job) -> Totals {
@@ -55,10 +58,47 @@ fn why(core: &Core, job: &Job) -> Vec<String> {
         true => "needs a host of its payer: none is online".to_owned(),
         false => format!("needs {copies} owners that are not its payer, {fitting} online"),
     });
+    let used_up = few.is_none().then(|| {
+        let fitting: Vec<AccountId> = owners.iter().filter(fit).copied().collect();
+        let task = job
+            .again
+            .iter()
+            .take(MAX_LOOKED_AT)
+            .find(|task| is_used_up(core, job, **task, &fitting))?;
+        Some(format!(
+            "task {task} needs a host of another owner: those online ran it or gave it up"
+        ))
+    });
     let busy = "waits for hosts with free slots".to_owned();
-    let reasons: Vec<String> =
-        [job_suspended(core, job), budget, few].into_iter().flatten().collect();
+    let reasons = [job_suspended(core, job), budget, few, used_up.flatten()];
+    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
     if reasons.is_empty() { vec![busy] } else { reasons }
+}
+
+/// Whether none of these owners may run a task any more.
+fn is_used_up(core: &Core, job: &Job, task: u32, owners: &[AccountId]) -> bool {
+    let Some(slot) = job.slots.get(&task) else { return false };
+    let spent = |owner: &AccountId| {
+        slot.voted(*owner) || slot.faults_of(*owner) >= core.config.owner_faults
+    };
+    owners.iter().all(spent)
+}
+
+/// Whether a host may read what this digest names: a lease in force, and so a job, must need it.
+pub fn needs_blob(core: &Core, host: HostId, digest: Digest) -> bool {
+    let jobs = leased_jobs(core, host);
+    let mut named = jobs.filter_map(|id| core.jobs.get(&id)).map(|job| &job.manifest);
+    named.any(|manifest| manifest.blobs().any(|blob| blob == digest))
+}
+
+/// Whether a host has a lease of this job in force.
+pub fn needs_job(core: &Core, host: HostId, job: JobId) -> bool {
+    leased_jobs(core, host).any(|leased| leased == job)
+}
+
+fn leased_jobs(core: &Core, host: HostId) -> impl Iterator<Item = JobId> {
+    let leases = core.hosts.get(&host).into_iter().flat_map(|host| &host.leases);
+    leases.filter_map(|attempt| core.leases.get(attempt)).map(|live| live.row.job)
 }
 
 fn owners(core: &Core) -> BTreeSet<AccountId> {

@@ -1,6 +1,6 @@
 //! A host's call: heartbeats, void runs and reports first, then work, then waiting for some.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use tallymill_protocol::work::{Progress, VoidCause, VoidEntry};
 use tallymill_protocol::{AttemptId, HostId};
@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::report::on_report;
 use crate::rows::{SuspensionKind, VoidRow};
 use crate::slots::{end_if_over, fail, release, reopen};
-use crate::state::{Core, Waiter};
+use crate::state::{Core, Fault, Waiter};
 
 /// Longest wait for something to say, µs.
 const MAX_WAIT: u64 = 30_000_000;
@@ -91,14 +91,21 @@ fn to_stop(core: &Core, host_id: HostId) -> Vec<AttemptId> {
 
 /// Renews leases; attempts that are not in force are to be stopped.
 fn on_progress(core: &mut Core, host_id: HostId, progress: &[Progress]) -> Vec<AttemptId> {
-    let attempts: BTreeSet<AttemptId> = progress.iter().map(|entry| entry.attempt).collect();
-    attempts.into_iter().filter(|attempt| !renew(core, host_id, *attempt)).collect()
+    let entries: BTreeMap<AttemptId, u64> =
+        progress.iter().map(|entry| (entry.attempt, entry.fuel)).collect();
+    let unknown =
+        entries.into_iter().filter(|(attempt, fuel)| !renew(core, host_id, *attempt, *fuel));
+    unknown.map(|(attempt, _)| attempt).collect()
 }
 
-fn renew(core: &mut Core, host_id: HostId, attempt: AttemptId) -> bool {
+fn renew(core: &mut Core, host_id: HostId, attempt: AttemptId, fuel: u64) -> bool {
     let Some(live) = core.leases.get_mut(&attempt).filter(|live| live.row.host == host_id) else {
         return false;
     };
+    if !live.stop {
+        // What a host says once it knows that it must stop is not evidence.
+        live.heard = (core.now, fuel.min(live.plausible(core.now)).max(live.heard.1));
+    }
     let left = live.row.expiry.since(core.now);
     if !live.stop && left <= live.term / 4 * 3 {
         core.expiries.remove(&(live.row.expiry, attempt));
@@ -122,7 +129,7 @@ fn on_void(core: &mut Core, host_id: HostId, entry: &VoidEntry) {
     core.stirred = true;
     note_void(core, host_id, (job_id, owner), entry);
     if cause == VoidCause::Withdrawn {
-        reopen(core, job_id, task, false);
+        reopen(core, job_id, task, None);
     } else {
         count_void(core, (host_id, owner), (job_id, task), cause);
     }
@@ -151,18 +158,13 @@ fn count_void(
         host.row.voided += 1;
         core.out.hosts.insert(host_id);
     }
-    let (owners, most) = (core.config.void_owners, usize::from(core.config.max_attempts));
-    let Some(job) = core.jobs.get_mut(&job_id) else { return };
-    let running = job.is_running();
-    let Some(slot) = job.slots.get_mut(&task) else { return };
-    slot.voids.push((host_id, owner));
-    let unrelated: BTreeSet<_> = slot.voids.iter().map(|(_, owner)| *owner).collect();
-    let (count, runs) = (unrelated.len(), slot.voids.len());
-    if running && (count >= owners || runs >= most) {
+    reopen(core, job_id, task, Some(Fault { owner, void: true }));
+    let owners = core.config.void_owners;
+    let slot = core.jobs.get(&job_id).filter(|job| job.is_running());
+    let slot = slot.and_then(|job| job.slots.get(&task));
+    if slot.is_some_and(|slot| slot.owners_at_fault(true) >= owners) {
         let cause = cause.phrase();
-        fail(core, job_id, task, format!("{cause}: {runs} void runs on hosts of {count} owners"));
-    } else {
-        reopen(core, job_id, task, false);
+        fail(core, job_id, task, format!("{cause}: void runs on hosts of {owners} owners"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Void runs and lapsed leases: never votes, never paid, and bounded.
 
 use tallymill_engine::rows::JobState;
+use tallymill_protocol::Policy;
 use tallymill_protocol::work::{Verdict, VoidCause};
 
 use crate::world::*;
@@ -15,7 +16,7 @@ fn void_runs_of_two_owners_fail_the_task_with_their_cause() {
     world.restart();
     world.void(4, &second, 0, VoidCause::NativeOverflow);
     let cause = world.cause(job, 0).unwrap();
-    assert_eq!(cause, "native stack overflow: 2 void runs on hosts of 2 owners");
+    assert_eq!(cause, "native stack overflow: void runs on hosts of 2 owners");
     assert_eq!(world.state(job), JobState::Finished);
     assert_eq!(world.store.granted(account(2)), 100_000_000);
     assert_eq!(world.store.hosts[&host(3)].voided, 1);
@@ -27,7 +28,7 @@ fn a_void_run_is_no_vote_and_its_host_comes_last() {
     let job = world.quorum(1);
     let first = world.lease(3).remove(0);
     world.void(3, &first, 0, VoidCause::ChildDied);
-    assert!(world.reasons(3).contains("did not void them"));
+    assert!(world.reasons(3).contains("did not give them up first"));
     world.pass(31 * SECOND);
     assert_eq!(world.lease(3).len(), 1, "after a wait it may try again");
     let second = world.lease(4).remove(0);
@@ -36,14 +37,47 @@ fn a_void_run_is_no_vote_and_its_host_comes_last() {
 }
 
 #[test]
-fn void_runs_of_one_owner_are_limited_too() {
-    let mut world = World::with_hosts(1);
+fn no_owner_alone_fails_a_task_of_others() {
+    let mut world = World::with_hosts(3);
+    world.join(9, 3);
     let job = world.quorum(1);
-    for _ in 0..5 {
+    for number in [3, 9, 3] {
+        let lease = world.lease(number).remove(0);
+        world.void(number, &lease, 0, VoidCause::Compile);
+        world.pass(31 * SECOND);
+    }
+    for number in [3, 9] {
+        assert!(world.reasons(number).contains("an owner that has not given them up"));
+    }
+    world.pass(3_600 * SECOND);
+    assert_eq!(world.cause(job, 0), None);
+    world.drain(&[4, 5]);
+    assert_eq!(world.state(job), JobState::Finished);
+    assert_eq!(world.store.jobs[&job].final_tasks, 1);
+}
+
+#[test]
+fn a_trusted_task_fails_when_its_own_hosts_give_it_up() {
+    let mut world = World::new();
+    world.join(3, 2);
+    let job = world.submit(&manifest(1, Policy::Trusted));
+    for _ in 0..3 {
         let lease = world.lease(3).remove(0);
         world.void(3, &lease, 0, VoidCause::Compile);
     }
-    assert!(world.cause(job, 0).unwrap().contains("5 void runs on hosts of 1 owners"));
+    assert_eq!(world.cause(job, 0).unwrap(), "abandoned: 3 runs on own hosts gave no result");
+}
+
+#[test]
+fn a_refused_receipt_sends_the_task_to_another_owner_first() {
+    let mut world = World::with_hosts(3);
+    let job = world.quorum(1);
+    let lease = world.lease(3).remove(0);
+    let above = Run { fuel: 2_000_000, ..Run::honest(0) };
+    assert_eq!(world.report_runs(3, &lease, &[(0, above)]).verdicts, [Verdict::Refused]);
+    assert!(world.reasons(3).contains("did not give them up first"));
+    world.drain(&[4, 5]);
+    assert_eq!(world.state(job), JobState::Finished);
 }
 
 #[test]
@@ -96,14 +130,15 @@ fn a_heartbeat_renews_a_lease() {
 }
 
 #[test]
-fn a_task_that_every_lease_abandons_fails_in_the_end() {
-    let config = tallymill_engine::Config { max_lapses: 3, ..config() };
+fn a_task_that_several_owners_abandon_fails_in_the_end() {
+    let config = tallymill_engine::Config { lapse_owners: 3, ..config() };
     let mut world = World::with(config);
-    world.join(3, 3);
+    (3..6).for_each(|number| world.join(number, number));
     let job = world.quorum(1);
-    for _ in 0..3 {
-        assert_eq!(world.lease(3).len(), 1);
-        world.pass(61 * SECOND);
+    for number in [3, 4, 4, 5] {
+        assert_eq!(world.cause(job, 0), None);
+        assert_eq!(world.lease(number).len(), 1);
+        world.pass(91 * SECOND);
     }
-    assert!(world.cause(job, 0).unwrap().starts_with("abandoned: 3 leases"));
+    assert_eq!(world.cause(job, 0).unwrap(), "abandoned: hosts of 3 owners gave no result");
 }

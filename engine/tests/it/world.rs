@@ -384,7 +384,11 @@ impl World {
     }
 
     pub fn progress(&mut self, number: u8, lease: &Lease) -> WorkAnswer {
-        let entry = Progress { attempt: lease.attempt, tasks: 0, fuel: 0 };
+        self.heartbeat(number, lease, 0)
+    }
+
+    pub fn heartbeat(&mut self, number: u8, lease: &Lease, fuel: u64) -> WorkAnswer {
+        let entry = Progress { attempt: lease.attempt, tasks: 0, fuel };
         self.work(number, Ask { progress: vec![entry], ..Ask::default() }, Vec::new())
     }
 
