@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
-use tallymill_protocol::{JobId, Micros};
+use tallymill_protocol::{Digest, HostId, JobId, Micros};
 use tallymill_storage::{CommitError, Commits, Identity};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -36,11 +36,22 @@ enum Input {
     Command(Box<Command>, Caller<Reply>),
     Job(JobId, Caller<Option<JobView>>),
     Network(Caller<NetworkView>),
+    Needs(HostId, Need, Caller<bool>),
 }
 
 enum Look {
     Job(Option<JobView>, Caller<Option<JobView>>),
     Network(NetworkView, Caller<NetworkView>),
+    Needs(bool, Caller<bool>),
+}
+
+/// What a host reads to run what it leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A manifest.
+    Manifest(JobId),
+    /// A module, a file or an input table.
+    Blob(Digest),
 }
 
 /// A way to ask the engine; clones share one queue.
@@ -73,6 +84,14 @@ impl Pipeline {
     /// As [`Pipeline::ask`].
     pub async fn network(&self) -> Result<NetworkView, Unavailable> {
         self.send(Input::Network).await
+    }
+
+    /// Whether a lease that `host` has in force needs this.
+    ///
+    /// # Errors
+    /// As [`Pipeline::ask`].
+    pub async fn needs(&self, host: HostId, need: Need) -> Result<bool, Unavailable> {
+        self.send(|caller| Input::Needs(host, need, caller)).await
     }
 
     /// Whether commands are taken and the last commit succeeded.
@@ -253,6 +272,13 @@ impl Worker {
             Input::Command(..) => None,
             Input::Job(job, caller) => Some(Look::Job(self.engine.job(job), caller)),
             Input::Network(caller) => Some(Look::Network(self.engine.network(), caller)),
+            Input::Needs(host, need, caller) => {
+                let needs = match need {
+                    Need::Manifest(job) => self.engine.needs_job(host, job),
+                    Need::Blob(digest) => self.engine.needs_blob(host, digest),
+                };
+                Some(Look::Needs(needs, caller))
+            }
         }
     }
 
@@ -344,5 +370,6 @@ fn answer(look: Look) {
     match look {
         Look::Job(view, caller) => drop(caller.send(Ok(view))),
         Look::Network(view, caller) => drop(caller.send(Ok(view))),
+        Look::Needs(needs, caller) => drop(caller.send(Ok(needs))),
     }
 }

@@ -150,6 +150,7 @@ pub async fn start_with(
     let router = http::router(&app);
     let served = tokio::spawn(async move {
         let wait = async move { drop(stopped.wait_for(|stop| *stop).await) };
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(listener, router).with_graceful_shutdown(wait).await
     });
     Ok(Handle { addr, key: public, stop, served, ended: running.ended })

@@ -346,6 +346,16 @@ impl Manifest {
         Self::id_of(&self.to_bytes())
     }
 
+    /// The blobs it names: module, files, input table.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> {
+        let table = match self.inputs {
+            Inputs::Table { blob, .. } => Some(blob),
+            Inputs::Range { .. } => None,
+        };
+        let files = self.files.0.iter().map(|file| file.blob);
+        files.chain(table).chain([self.module])
+    }
+
     /// Checks what the encoding alone does not: ranges, order, uniqueness.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::{App, id, unexpected};
 use crate::blobs::Reader;
 use crate::clock;
+use crate::pipeline::Need;
 
 async fn owner(app: &App, caller: &Caller) -> Result<AccountId, Problem> {
     if let Some(account) = caller.account {
@@ -121,10 +122,15 @@ pub async fn download(
         .next("read outputs at /api/v1/jobs/{id}/tasks/{task}/output"))
 }
 
-/// Whether the caller may read a blob by its digest alone: hosts may, for they run what they lease; so may operators,
-/// who uploaded it, and everybody where a public job names it. Outputs are read through their decided tasks.
+/// Whether the caller may read a blob by its digest alone: operators, who uploaded it, a host whose lease needs it, and
+/// everybody where a public job names it. Outputs are read through their decided tasks.
 pub async fn readable(app: &App, caller: &Caller, digest: Digest) -> Result<bool, Problem> {
-    if caller.operator || caller.host.is_some() {
+    if caller.operator {
+        return Ok(true);
+    }
+    if let Some(host) = caller.host
+        && app.pipeline.needs(host, Need::Blob(digest)).await?
+    {
         return Ok(true);
     }
     if let Some(account) = caller.account

@@ -1,8 +1,9 @@
 //! Volunteer machines.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -12,13 +13,18 @@ use tallymill_protocol::{HostBinding, Signed};
 use super::accounts::opened;
 use super::auth::Caller;
 use super::problem::Problem;
-use super::{App, Paging, id, message, render, unexpected};
+use super::{App, Paging, id, message, neighbourhood, render, unexpected};
 
-pub async fn join(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn join(
+    State(app): State<Arc<App>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let signed: Signed<HostBinding> = message(&body)?;
     let binding = opened(&signed)?;
     let envelope = signed.envelope().clone();
-    match app.pipeline.ask(Command::JoinHost { binding, envelope, neighbourhood: None }).await? {
+    let neighbourhood = neighbourhood::of(from.ip());
+    match app.pipeline.ask(Command::JoinHost { binding, envelope, neighbourhood }).await? {
         Reply::Host { sequence, last_report, expiry } => Ok(Json(json!({
             "sequence": sequence.to_string(), "last_report": last_report.to_string(),
             "expiry": expiry.0.to_string(),

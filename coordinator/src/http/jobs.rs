@@ -18,6 +18,7 @@ use tallymill_storage::{JobFilter, Page};
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{App, Paging, id, json as body_json, message, once, render, submission, unexpected};
+use crate::pipeline::Need;
 
 /// Why a job is stopped.
 #[derive(Deserialize)]
@@ -141,15 +142,17 @@ pub async fn show(
     shown(&row(&app, &job).await?, &caller).map(Json)
 }
 
-/// Hosts need the manifest of whatever they lease, private or not.
+/// A host reads the manifest of what it leases, private or not.
 pub async fn manifest(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Vec<u8>, Problem> {
     let row = match caller.host {
-        Some(_) => row(&app, &job).await?,
-        None => open_row(&app, &job, &caller).await?,
+        Some(host) if app.pipeline.needs(host, Need::Manifest(id("id", &job)?)).await? => {
+            row(&app, &job).await?
+        }
+        _ => open_row(&app, &job, &caller).await?,
     };
     Ok(row.envelope.to_bytes())
 }

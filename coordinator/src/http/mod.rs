@@ -10,6 +10,7 @@ pub mod health;
 pub mod hosts;
 pub mod jobs;
 pub mod login;
+mod neighbourhood;
 pub mod pages;
 pub mod problem;
 mod render;

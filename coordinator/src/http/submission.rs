@@ -87,12 +87,7 @@ pub async fn share(app: &App, manifest: &Manifest) -> Result<(), Problem> {
     if manifest.visibility != Visibility::Public {
         return Ok(());
     }
-    let table = match manifest.inputs {
-        Inputs::Table { blob, .. } => Some(blob),
-        Inputs::Range { .. } => None,
-    };
-    let files = manifest.files.0.iter().map(|file| file.blob);
-    for digest in files.chain(table).chain([manifest.module]) {
+    for digest in manifest.blobs() {
         app.blobs.share(digest, Reader::Everybody).await?;
     }
     Ok(())

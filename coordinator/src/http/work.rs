@@ -1,10 +1,11 @@
 //! The worker's call: reports in, verdicts, signed leases and small inputs out.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use bytes::Bytes;
 use tallymill_engine::{Answer, Ask, Command, Granted, Reply, WorkAnswer};
 use tallymill_protocol::cbor::{Blob, List, Text};
@@ -15,7 +16,7 @@ use tallymill_protocol::{
 
 use super::auth::Caller;
 use super::problem::Problem;
-use super::{App, message, unexpected};
+use super::{App, message, neighbourhood, unexpected};
 use crate::check::Checker;
 use crate::clock;
 use crate::pipeline::Unavailable;
@@ -62,6 +63,7 @@ fn ask(request: &mut WorkRequest, draining: bool) -> Ask {
 pub async fn work(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     body: Bytes,
 ) -> Result<Vec<u8>, Problem> {
     let host = caller.host.ok_or_else(unexpected)?;
@@ -90,7 +92,8 @@ pub async fn work(
         let verdicts = vec![Verdict::Refused; count];
         refused.push((at, Answer { root, verdicts, reason }));
     }
-    let command = Command::Work { host, neighbourhood: None, ask, reports };
+    let neighbourhood = neighbourhood::of(from.ip());
+    let command = Command::Work { host, neighbourhood, ask, reports };
     match decide(&app, command, host).await? {
         Reply::Work(mut answer) => {
             // Positions ascend, so each refusal lands where its report stood.

@@ -45,6 +45,30 @@ async fn a_private_job_shows_its_title_to_its_payer_alone() {
 }
 
 #[tokio::test]
+async fn a_host_reads_of_a_private_job_only_while_it_holds_a_lease() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let (host, other) = (world.host(3, &payer).await, world.host(4, &payer).await);
+    let manifest = world.manifest(&payer, 1).await;
+    let private = Manifest { visibility: Visibility::Private, ..manifest };
+    let job = world.submitted(&payer, &private).await;
+    let paths = [
+        (format!("/api/v1/jobs/{job}/manifest"), 403),
+        (format!("/api/v1/blobs/{}", private.module), 404),
+    ];
+    let token = world.lease(&host).await;
+    for (path, status) in &paths {
+        problem(world.get(&other.person, path).await, *status).await;
+        assert_eq!(world.get(&host.person, path).await.status(), 200, "{path}");
+    }
+    let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"out")], b"out");
+    assert_eq!(world.report(&host, upload).await.verdicts.0, [0]);
+    for (path, status) in &paths {
+        problem(world.get(&host.person, path).await, *status).await;
+    }
+}
+
+#[tokio::test]
 async fn a_stop_ends_long_polls_and_streams_that_resume_where_they_were() {
     let world = World::start().await;
     let payer = world.person(2, 100).await;
