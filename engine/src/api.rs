@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tallymill_ledger::{Amount, GrantPolicy};
-use tallymill_protocol::work::{Accept, Progress, Verdict, VoidEntry};
+use tallymill_protocol::work::{Accept, Position, Progress, Verdict, VoidEntry};
 use tallymill_protocol::{
     AccountId, AccountStatement, AttemptId, Digest, HostBinding, HostId, JobId, Lease, LeaseDigest,
     Manifest, Micros, Receipt, Report, Revocation, Rotation, SignedBytes,
@@ -229,6 +229,11 @@ pub enum Command {
         /// Finished work.
         reports: Vec<CheckedReport>,
     },
+    /// A lease could not be handed out: its tasks go to others, and nobody is at fault.
+    ReturnLease {
+        /// Which.
+        attempt: AttemptId,
+    },
     /// An operator grants credit.
     Grant {
         /// The operator.
@@ -275,6 +280,8 @@ pub struct Answer {
     pub verdicts: Vec<Verdict>,
     /// Why, for the first refused one; empty when none is.
     pub reason: String,
+    /// Where the host's chain of reports stands, when the report does not continue it: it is signed again for that place.
+    pub next: Option<Position>,
 }
 
 /// A lease to sign and hand out.

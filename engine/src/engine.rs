@@ -6,7 +6,7 @@ use tallymill_protocol::{Digest, HostId, JobId, Micros};
 use crate::api::{Command, Config, Event, JobView, NetworkView, Once, Reply, Step, Token};
 use crate::refusal::{LoadError, Refusal};
 use crate::rows::{Batch, Identity, JobRow, JobState, OnceRow, PAGE_BYTES, PageRow, Snapshot};
-use crate::slots::{lapse, stop_job};
+use crate::slots::{lapse, return_lease, stop_job};
 use crate::state::{Core, Job};
 use crate::work::{on_dispatch, on_wait_over, on_work};
 use crate::{admin, load, money, submit, view};
@@ -243,6 +243,10 @@ fn decide(core: &mut Core, command: Command) -> Result<Reply, Refusal> {
             let subject = row.digest.0.to_vec();
             core.out.batch.blobs.push(row);
             Ok(Reply::Done { subject })
+        }
+        Command::ReturnLease { attempt } => {
+            return_lease(core, attempt);
+            Ok(Reply::Done { subject: attempt.0.to_vec() })
         }
         Command::Work { host, .. } => Err(Refusal::UnknownHost(host)),
     }

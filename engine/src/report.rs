@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tallymill_ledger::{Amount, Payee, PricedUse, Reservation, price, reserve};
-use tallymill_protocol::work::Verdict;
+use tallymill_protocol::work::{Position, Verdict};
 use tallymill_protocol::{
     Digest, HostId, Lease, MAX_RECEIPTS, Outcome, Receipt, Report, TaskIndex, merkle,
 };
@@ -32,8 +32,8 @@ pub fn on_report(core: &mut Core, host_id: HostId, checked: CheckedReport) -> An
     if let Some(answer) = replayed(core, host_id, &checked) {
         return answer;
     }
-    if let Err(reason) = may_follow(core, host_id, &checked) {
-        return Answer { root, verdicts: Vec::new(), reason };
+    if let Err((reason, next)) = may_follow(core, host_id, &checked) {
+        return Answer { root, verdicts: Vec::new(), reason, next };
     }
     let CheckedReport { report, envelope, receipts, leases, .. } = checked;
     let leaves: Vec<Digest> = receipts.iter().map(|checked| merkle::leaf(&checked.bytes)).collect();
@@ -60,7 +60,7 @@ pub fn on_report(core: &mut Core, host_id: HostId, checked: CheckedReport) -> An
         log_index: core.counters.log,
         at: core.now,
     });
-    Answer { root, verdicts, reason }
+    Answer { root, verdicts, reason, next: None }
 }
 
 fn replayed(core: &Core, host: HostId, checked: &CheckedReport) -> Option<Answer> {
@@ -68,39 +68,45 @@ fn replayed(core: &Core, host: HostId, checked: &CheckedReport) -> Option<Answer
     let stored = match core.recent.get(&root) {
         Some((from, _)) if *from != host => {
             let reason = "root: another host reported these receipts".to_owned();
-            return Some(Answer { root, verdicts: Vec::new(), reason });
+            return Some(Answer { root, verdicts: Vec::new(), reason, next: None });
         }
         Some((_, codes)) => codes,
         None => checked.known.as_ref()?,
     };
     let verdict = |code: &u8| Verdict::from_code(*code).unwrap_or(Verdict::Refused);
-    Some(Answer { root, verdicts: stored.iter().map(verdict).collect(), reason: String::new() })
+    let verdicts = stored.iter().map(verdict).collect();
+    Some(Answer { root, verdicts, reason: String::new(), next: None })
 }
 
+/// Why a report is not looked at, and the place it should have had if it was out of order.
+type OutOfOrder = (String, Option<Position>);
+
 /// Whether a report is the next one of its host. A refusal says what would be.
-fn may_follow(core: &Core, host: HostId, checked: &CheckedReport) -> Result<(), String> {
+fn may_follow(core: &Core, host: HostId, checked: &CheckedReport) -> Result<(), OutOfOrder> {
     let report = &checked.report;
-    let row = core.hosts.get(&host).map(|host| &host.row).ok_or("host: not known here")?;
+    let no_host = || ("host: not known here".to_owned(), None);
+    let row = core.hosts.get(&host).map(|host| &host.row).ok_or_else(no_host)?;
     if report.host != host {
-        return Err(format!("host: the report is of {}, the caller is {host}", report.host));
-    }
-    if report.sequence != row.reports {
-        let (expected, found) = (row.reports, report.sequence);
-        return Err(format!("sequence: {expected} is expected, found {found}; sign it again"));
-    }
-    if report.previous != row.last_report {
-        return Err(format!(
-            "previous: the last report here is {}; sign it again",
-            row.last_report
+        return Err((
+            format!("host: the report is of {}, the caller is {host}", report.host),
+            None,
         ));
+    }
+    let next = Position { sequence: row.reports, previous: row.last_report };
+    if (report.sequence, report.previous) != (next.sequence, next.previous) {
+        let Position { sequence, previous } = next;
+        let reason = format!("sequence: {sequence} is expected, after {previous}; sign it again");
+        return Err((reason, Some(next)));
     }
     if report.epoch > core.epoch {
         let (ours, theirs) = (core.epoch, report.epoch);
-        return Err(format!("epoch: {theirs} has not begun, this coordinator is at {ours}"));
+        let reason = format!("epoch: {theirs} has not begun, this coordinator is at {ours}");
+        return Err((reason, None));
     }
     let receipts = checked.receipts.len();
     if receipts == 0 || receipts > MAX_RECEIPTS || receipts != report.count as usize {
-        return Err(format!("count: {} receipts named, {receipts} sent; 1 to 8192", report.count));
+        let named = report.count;
+        return Err((format!("count: {named} receipts named, {receipts} sent; 1 to 8192"), None));
     }
     Ok(())
 }

@@ -61,6 +61,14 @@ pub fn lapse(core: &mut Core, attempt: AttemptId) {
     end_if_over(core, job_id);
 }
 
+/// Takes back a lease that never reached its host.
+pub fn return_lease(core: &mut Core, attempt: AttemptId) {
+    if let Some(live) = core.leases.get_mut(&attempt) {
+        live.stop = true;
+        lapse(core, attempt);
+    }
+}
+
 /// Gives a task that was taken back to others; `fault` when that was its host's doing. Only faults of several owners fail a
 /// task, so that no host alone can fail those of others; a trusted task has one owner only.
 pub fn reopen(core: &mut Core, job_id: JobId, task: u32, fault: Option<Fault>) {

@@ -193,14 +193,27 @@ impl Verdict {
 }
 
 record! {
+    /// What a host's next report must say of those before it.
+    #[derive(Copy)]
+    pub struct Position("position", 64) {
+        /// Its sequence.
+        0 => sequence: u64,
+        /// Digest of the report before it.
+        1 => previous: Digest,
+    }
+}
+
+record! {
     /// What became of a report.
     pub struct ReportAnswer("report-answer", 16_384) {
         /// Its root.
         0 => root: Digest,
-        /// A [`Verdict`] code per receipt.
+        /// A [`Verdict`] code per receipt; empty when the report was not looked at.
         1 => verdicts: List<u8, 8192>,
         /// Why, for the first refused one; empty when none is.
         2 => reason: Text<500>,
+        /// Where the host's chain of reports stands here, when the report does not continue it.
+        3 => next: Option<Position>,
     }
 }
 

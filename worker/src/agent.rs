@@ -77,6 +77,10 @@ pub(crate) struct Agent {
     troubled: Option<Source>,
     voids: Vec<VoidEntry>,
     calls: Vec<Call>,
+    /// Whether the call that waits for work should end: the coordinator ends it when another one comes.
+    hush: bool,
+    /// Number of the last call before a report was last settled: what was asked before says nothing about the chain.
+    settled_at: u64,
     in_flight: HashSet<Digest>,
     numbers: u64,
     batch_limit: usize,
@@ -125,6 +129,8 @@ impl Agent {
             troubled: None,
             voids: Vec::new(),
             calls: Vec::new(),
+            hush: false,
+            settled_at: 0,
             in_flight: HashSet::new(),
             numbers: 0,
             batch_limit: 64,
@@ -236,9 +242,8 @@ impl Agent {
     fn enter(&mut self, mode: Mode) {
         tracing::info!(from = ?self.now.mode, to = ?mode, "worker.mode changed");
         self.now.mode = mode;
-        if mode != Mode::Working {
-            self.abort_poll();
-        }
+        // A call that waits for work may already carry some: it is ended by the coordinator, never cut off here.
+        self.hush = mode != Mode::Working;
         if mode == Mode::Paused {
             self.withdraw_all();
         }

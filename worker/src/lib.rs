@@ -25,6 +25,7 @@ mod outbox;
 mod sandboxed;
 mod seal;
 mod signer;
+mod spool;
 mod status;
 mod worker;
 

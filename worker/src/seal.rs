@@ -1,6 +1,6 @@
 //! From results to a report on disk.
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{MAX_INLINE, ReportUpload, VoidCause};
@@ -8,9 +8,10 @@ use tallymill_protocol::{Digest, Lease, LeaseDigest, Micros, Receipt};
 use tallymill_sandbox::{TaskResult, TaskSpec, Void};
 
 use crate::execute::Prepared;
-use crate::files::{now, random, write_whole};
-use crate::outbox::{Entry, blob_path};
+use crate::files::{now, random};
+use crate::outbox::Entry;
 use crate::signer::Sealed;
+use crate::spool::Spool;
 
 /// A finished task.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct Stamp {
     pub(crate) digest: LeaseDigest,
     pub(crate) module: Prepared,
     pub(crate) engine: &'static str,
-    pub(crate) outbox: PathBuf,
+    pub(crate) spool: Arc<Spool>,
 }
 
 impl Stamp {
@@ -75,14 +76,14 @@ impl Stamp {
             salt,
         };
         let mut large = Vec::new();
-        let output = spool(&self.outbox, result.output, receipt.output, &mut large)?;
-        let log = spool(&self.outbox, result.log, receipt.log, &mut large)?;
+        let output = spool(&self.spool, result.output, receipt.output, &mut large)?;
+        let log = spool(&self.spool, result.log, receipt.log, &mut large)?;
         Ok(Done { receipt, bytes: Bytes { output, log, large } })
     }
 }
 
 fn spool(
-    dir: &Path,
+    spool: &Spool,
     bytes: Vec<u8>,
     digest: Digest,
     large: &mut Vec<Digest>,
@@ -90,8 +91,7 @@ fn spool(
     if bytes.len() <= MAX_INLINE {
         return Ok(bytes);
     }
-    write_whole(&blob_path(dir, &digest), &[&bytes])
-        .map_err(|error| Void::new(VoidCause::Other, error.to_string()))?;
+    spool.put(digest, &bytes).map_err(|error| Void::new(VoidCause::Other, error.to_string()))?;
     large.push(digest);
     Ok(Vec::new())
 }
@@ -104,8 +104,6 @@ pub(crate) fn entry(sealed: Sealed, bytes: Vec<Bytes>) -> Entry {
         logs.push(Blob(bytes.log));
         large.extend(bytes.large);
     }
-    large.sort_unstable();
-    large.dedup();
     let upload = ReportUpload {
         report: sealed.report,
         leases: List(sealed.leases),

@@ -2,7 +2,8 @@
 //!
 //! It is given leases, challenges and receipts, which are digests and numbers; a guest's bytes never reach it. It signs
 //! receipts only under leases that it verified itself, and it never signs two different reports that leave this machine
-//! under one sequence number: the chain moves on only when the caller says that the report is on disk.
+//! under one sequence number: the chain moves on only when the caller says that the report is on disk. The exception is a
+//! coordinator that never took a report: what waits is then signed again, with the same roots, from where it says it is.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -98,7 +99,11 @@ enum Ask {
     Login(Login, Answer<Signed<Login>>),
     Report(Vec<Receipt>, Answer<Sealed>),
     Confirm(Report, Answer<()>),
+    Again(Vec<Signed<Report>>, Chain, Answer<Vec<Resigned>>),
 }
+
+/// A report that was signed for another place in the chain.
+pub(crate) type Resigned = (Signed<Report>, Report);
 
 /// A signed report and the receipts as they are under its root.
 #[derive(Debug)]
@@ -173,6 +178,14 @@ impl Signer {
     pub(crate) async fn confirm(&self, report: Report) -> Result<(), SignerError> {
         self.ask(|answer| Ask::Confirm(report, answer)).await
     }
+
+    pub(crate) async fn sign_again(
+        &self,
+        reports: Vec<Signed<Report>>,
+        from: Chain,
+    ) -> Result<Vec<Resigned>, SignerError> {
+        self.ask(|answer| Ask::Again(reports, from, answer)).await
+    }
 }
 
 struct State {
@@ -191,6 +204,7 @@ impl State {
             Ask::Login(login, answer) => drop(answer.send(self.login(&login))),
             Ask::Report(receipts, answer) => drop(answer.send(self.seal(&receipts))),
             Ask::Confirm(report, answer) => drop(answer.send(self.confirm(&report))),
+            Ask::Again(reports, from, answer) => drop(answer.send(self.again(&reports, from))),
         }
     }
 
@@ -256,6 +270,25 @@ impl State {
             coordinator: self.scope.coordinator,
             epoch,
         })
+    }
+
+    /// Only what this signer signed before is signed again, with nothing but its place changed.
+    fn again(
+        &mut self,
+        reports: &[Signed<Report>],
+        from: Chain,
+    ) -> Result<Vec<Resigned>, SignerError> {
+        let mut chain = from;
+        let mut renewed = Vec::with_capacity(reports.len());
+        for signed in reports {
+            let old = signed.open(&self.pair.public())?;
+            let report = Report { sequence: chain.next, previous: chain.previous, ..old };
+            chain = Chain::after(&report);
+            renewed.push((self.pair.sign(&report), report));
+        }
+        self.chain = chain;
+        write_chain(&self.scope.chain_file, chain)?;
+        Ok(renewed)
     }
 
     fn confirm(&mut self, report: &Report) -> Result<(), SignerError> {
@@ -324,6 +357,26 @@ mod tests {
         let signer = signer(dir.path(), Chain::after(&report(5)));
         signer.confirm(report(3)).await.unwrap();
         assert_eq!(signer.report(Vec::new()).await.unwrap().message.sequence, 6);
+    }
+
+    #[tokio::test]
+    async fn reports_are_signed_again_for_another_place_and_only_own_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = signer(dir.path(), Chain::after(&report(5)));
+        let sealed = signer.report(Vec::new()).await.unwrap();
+        signer.confirm(sealed.message.clone()).await.unwrap();
+        let from = Chain { next: 3, previous: Digest::of(b"third") };
+        let renewed = signer.sign_again(vec![sealed.report], from).await.unwrap();
+        let (signed, again) = &renewed[0];
+        assert_eq!(
+            (again.sequence, again.previous, again.root),
+            (3, from.previous, sealed.message.root)
+        );
+        assert_eq!(signed.open(signed.signer()).unwrap(), *again);
+        assert_eq!(signer.report(Vec::new()).await.unwrap().message.sequence, 4);
+        assert_eq!(read_chain(&dir.path().join("chain")).unwrap(), Chain::after(again));
+        let foreign = Keypair::from_secret(&[8; 32]).sign(&report(9));
+        assert!(signer.sign_again(vec![foreign], from).await.is_err());
     }
 
     #[tokio::test]

@@ -90,7 +90,7 @@ pub async fn work(
             },
         };
         let verdicts = vec![Verdict::Refused; count];
-        refused.push((at, Answer { root, verdicts, reason }));
+        refused.push((at, Answer { root, verdicts, reason, next: None }));
     }
     let neighbourhood = neighbourhood::of(from.ip());
     let command = Command::Work { host, neighbourhood, ask, reports };
@@ -124,12 +124,21 @@ async fn decide(app: &App, command: Command, host: HostId) -> Result<Reply, Unav
 async fn reply(app: &App, answer: WorkAnswer) -> Result<WorkReply, Problem> {
     let mut grants = Vec::with_capacity(answer.grants.len());
     for Granted { lease } in answer.grants {
-        grants.push(grant(app, lease).await?);
+        let attempt = lease.attempt;
+        match grant(app, lease).await {
+            Ok(grant) => grants.push(grant),
+            Err(problem) => {
+                // The rest of the reply is somebody's verdicts and leases: it goes out all the same.
+                tracing::error!(lease.attempt = %attempt, "grant.failed: {problem:?}");
+                app.pipeline.ask(Command::ReturnLease { attempt }).await?;
+            }
+        }
     }
     let answers = answer.answers.into_iter().map(|answer| ReportAnswer {
         root: answer.root,
         verdicts: List(answer.verdicts.into_iter().map(|verdict| verdict as u8).collect()),
         reason: Text(cut(answer.reason, 500)),
+        next: answer.next,
     });
     let reasons = answer.reasons.into_iter().take(16).map(|reason| Text(cut(reason, 200)));
     Ok(WorkReply {

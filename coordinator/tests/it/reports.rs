@@ -1,9 +1,12 @@
 //! Reports that are forged, replayed, foreign, late or too dear, and what their hosts hear.
 
+use reqwest::Method;
 use serde_json::Value;
 use tallymill_protocol::cbor::List;
 use tallymill_protocol::work::{ReportUpload, WorkRequest};
-use tallymill_protocol::{Keypair, Lease, Network, Receipt, Signed};
+use tallymill_protocol::{
+    Digest, Inputs, Keypair, Lease, Manifest, Network, Receipt, Signed, TableEntry, merkle,
+};
 
 use crate::world::{Person, Worker, World, asking, receipt, withdrawn};
 
@@ -146,4 +149,27 @@ async fn a_report_after_the_decision_is_superseded() {
     let answer = world.report(&late, upload).await;
     assert_eq!(answer.verdicts.0, [2], "{:?}", answer.reason);
     assert_eq!(spent(&world, &payer, &job).await, paid);
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_handed_out_goes_back_and_the_rest_of_the_reply_goes_out() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let host = world.host(3, &payer).await;
+    let plain = world.manifest(&payer, 1).await;
+    world.submitted(&payer, &plain).await;
+    let token = world.lease(&host).await;
+    let entry = TableEntry { offset: 48, length: 5, digest: Digest::of(b"input") }.to_bytes();
+    let blob = world.upload(&payer, &[&entry[..], b"input"].concat()).await;
+    let root = merkle::root(&[merkle::leaf(&entry)]);
+    let inputs = Inputs::Table { root, count: 1, blob };
+    world.submitted(&payer, &Manifest { inputs, ..plain }).await;
+    world.lose_blob(blob);
+    let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"out")], b"out");
+    let request = WorkRequest { reports: List(vec![upload]), ..asking() };
+    let reply = world.work(&host, &request).await;
+    assert_eq!(reply.answers.0[0].verdicts.0, [0]);
+    assert!(reply.grants.0.is_empty());
+    let metrics = world.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("tallymill_leases 0"), "{metrics}");
 }

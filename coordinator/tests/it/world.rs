@@ -70,6 +70,11 @@ impl World {
         Self { handle, url, client: reqwest::Client::new(), operator, data }
     }
 
+    /// Takes a blob away from under the coordinator.
+    pub fn lose_blob(&self, digest: Digest) {
+        std::fs::remove_file(self.data.path().join("blobs").join(digest.to_string())).unwrap();
+    }
+
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
         self.handle.shutdown().await.unwrap();

@@ -1,7 +1,7 @@
 //! Leases: sizes, separation of owners, fair turns, and a reason for every refusal.
 
-use tallymill_engine::Ask;
 use tallymill_engine::rows::SuspensionKind;
+use tallymill_engine::{Ask, Command, Reply};
 use tallymill_protocol::cbor::{List, Text};
 use tallymill_protocol::work::Accept;
 use tallymill_protocol::{Nonce, Policy};
@@ -80,14 +80,14 @@ fn neighbours_share_a_task_only_after_a_wait() {
     let mut world = World::with_hosts(2);
     world.quorum(1);
     let near = |world: &mut World, number| {
-        let command = tallymill_engine::Command::Work {
+        let command = Command::Work {
             host: host(number),
             neighbourhood: Some([1; 8]),
             ask: Box::new(World::ask()),
             reports: Vec::new(),
         };
         match world.send(command) {
-            Some(tallymill_engine::Reply::Work(answer)) => answer,
+            Some(Reply::Work(answer)) => answer,
             other => panic!("{other:?}"),
         }
     };
@@ -218,4 +218,21 @@ fn a_job_says_why_its_tasks_wait() {
     assert_eq!(why, ["needs 2 owners that are not its payer, 1 online"]);
     world.join(4, 4);
     assert_eq!(world.engine.job(job).unwrap().why, ["waits for hosts with free slots"]);
+}
+
+#[test]
+fn a_lease_that_could_not_be_handed_out_is_nobodys_fault() {
+    let mut world = World::with_hosts(1);
+    let job = world.quorum(4);
+    for _ in 0..5 {
+        let lease = world.lease_wide(3, 4).remove(0);
+        assert_eq!(lease.count, 4);
+        let returned = world.send(Command::ReturnLease { attempt: lease.attempt });
+        assert!(matches!(returned, Some(Reply::Done { .. })));
+        let unknown = world.send(Command::ReturnLease { attempt: lease.attempt });
+        assert!(matches!(unknown, Some(Reply::Done { .. })), "twice changes nothing");
+    }
+    assert_eq!(world.store.hosts[&host(3)].abandoned, 0);
+    assert_eq!(world.engine.job(job).unwrap().reserved.micros(), 0);
+    assert!(world.store.leases.is_empty());
 }

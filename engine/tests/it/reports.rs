@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tallymill_engine::rows::{JobState, ReplicaState, TaskState};
 use tallymill_engine::{Answer, CheckedReceipt};
-use tallymill_protocol::work::Verdict;
+use tallymill_protocol::work::{Position, Verdict};
 use tallymill_protocol::*;
 
 use crate::world::*;
@@ -142,13 +142,15 @@ fn a_report_out_of_sequence_is_not_looked_at_and_may_be_signed_again() {
     };
     for (part, change) in [
         ("sequence: 0 is expected", &(|it: &mut Report| it.sequence = 7) as &dyn Fn(&mut Report)),
-        ("previous", &|it| it.previous = Digest::of(b"x")),
+        ("sequence: 0 is expected, after 0000", &|it| it.previous = Digest::of(b"x")),
         ("epoch: 9 has not begun", &|it| it.epoch = 9),
         ("count", &|it| it.count = 2),
         ("host", &|it| it.host = host(4)),
     ] {
         let answer = answered(&mut world, change);
         assert!(answer.verdicts.is_empty() && answer.reason.contains(part), "{answer:?}");
+        let start = Position { sequence: 0, previous: Digest::ZERO };
+        assert_eq!(answer.next, part.starts_with("sequence").then_some(start), "{part}");
     }
     assert_eq!(world.send_report(3, good).verdicts, [Verdict::Taken]);
 }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use tallymill_protocol::cbor::{Blob, List, Message, Text};
 use tallymill_protocol::work::{
-    Accept, Grant, Progress, ReportAnswer, ReportUpload, VoidEntry, WorkReply, WorkRequest,
+    Accept, Grant, Position, Progress, ReportAnswer, ReportUpload, VoidEntry, WorkReply,
+    WorkRequest,
 };
 use tallymill_protocol::*;
 
@@ -207,7 +208,8 @@ records! {
     WorkRequest {
         slots, reports, progress, buffer, wait, modules, min_tariff, features, round_trip, accept, voids
     }
-    ReportAnswer { root, verdicts, reason }
+    Position { sequence, previous }
+    ReportAnswer { root, verdicts, reason, next }
     Grant { lease, entries, inputs, proof }
     WorkReply { answers, grants, stop, reasons, now }
 }
@@ -235,5 +237,5 @@ pub fn every_signed(check: &impl Check) {
 pub fn every_message(check: &impl Check) {
     every_signed(check);
     every!(check; Versions, Limits, Tariff, Delegate, File, Requirements, Segment, Receipt, SignedBytes, Accept, Progress,
-        ReportUpload, VoidEntry, WorkRequest, ReportAnswer, Grant, WorkReply);
+        ReportUpload, VoidEntry, WorkRequest, Position, ReportAnswer, Grant, WorkReply);
 }

@@ -62,8 +62,11 @@ impl Agent {
         let unsent =
             self.outbox.entries().any(|entry| !self.in_flight.contains(&entry.report.root));
         let beat = now >= self.beat_at && !self.held.is_empty();
-        if !delivers && (unsent || beat || !self.voids.is_empty()) {
+        let hush = std::mem::take(&mut self.hush) && polls;
+        if !delivers && (unsent || beat || hush || !self.voids.is_empty()) {
             self.start_call(false);
+        } else {
+            self.hush = hush;
         }
     }
 
@@ -105,6 +108,8 @@ impl Agent {
             reports.push((entry.report.root, upload.clone()));
             uploads.extend(entry.large.iter().map(|digest| (*digest, self.outbox.blob(digest))));
         }
+        uploads.sort_unstable();
+        uploads.dedup();
         (reports, uploads)
     }
 
@@ -128,15 +133,6 @@ impl Agent {
             round_trip: self.round_trip,
             accept: self.options.rules.accept(),
             voids: List(voids.to_vec()),
-        }
-    }
-
-    /// Ends the call that waits for work; what it carried is sent again, which is safe.
-    pub(super) fn abort_poll(&mut self) {
-        if let Some(at) = self.calls.iter().position(|call| call.polls) {
-            let call = self.calls.swap_remove(at);
-            call.abort.abort();
-            self.take_back(call);
         }
     }
 
@@ -168,6 +164,10 @@ impl Agent {
         }
         self.in_flight.retain(|root| !call.roots.contains(root));
         reply.answers.0.iter().for_each(|answer| self.on_verdicts(answer));
+        let next = reply.answers.0.iter().find_map(|answer| answer.next);
+        if let Some(next) = next.filter(|_| call.number > self.settled_at) {
+            self.sign_again(next).await;
+        }
         if call.roots.iter().any(|root| self.outbox.entries().any(|e| e.report.root == *root)) {
             // A report without its answer is sent again, but not at once for ever.
             self.retry_at = Instant::now() + PAUSE;
@@ -184,6 +184,10 @@ impl Agent {
         if self.is_unconfirmed(answer.root) {
             // It is all that a restart would know the chain from: it stays and is sent again.
             return;
+        }
+        if answer.next.is_some() {
+            // It was not looked at: it is sent again, in its place.
+            return tracing::warn!(report = %answer.root.short(), "report.out_of_order: {}", answer.reason.0);
         }
         let verdicts: Option<Vec<Verdict>> =
             answer.verdicts.0.iter().map(|code| Verdict::from_code(*code)).collect();
@@ -202,6 +206,7 @@ impl Agent {
             tracing::error!(report = %answer.root.short(), "report.refused: {}", answer.reason.0);
             self.now.last_refusal = Some(answer.reason.0.clone());
         }
+        self.settled_at = self.numbers;
         match self.outbox.settle(answer.root) {
             Ok(_) => self.healed(Source::Outbox),
             Err(error) => self.trouble(Source::Outbox, error.to_string()),
@@ -235,6 +240,7 @@ impl Agent {
                 tracing::error!(report = %root.short(), "report.unreadable: {error}");
                 self.now.refused += 1;
                 self.now.last_refusal = Some(error.to_string());
+                self.settled_at = self.numbers;
                 if let Err(error) = self.outbox.reject(root) {
                     self.trouble(Source::Outbox, error.to_string());
                 }

@@ -216,7 +216,7 @@ impl Agent {
             digest: held.digest,
             module,
             engine: self.execute.engine(),
-            outbox: self.options.state.join("outbox"),
+            spool: self.outbox.spool(),
         };
         let (execute, events) = (self.execute.clone(), self.events.clone());
         tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::work::{Position, VoidCause};
 use tallymill_protocol::{Digest, LeaseDigest, Receipt, Report, TaskIndex};
 use tallymill_sandbox::Void;
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Agent;
 use crate::outbox::Entry;
 use crate::seal::{Bytes, Done, entry};
+use crate::signer::Chain;
 use crate::status::Source;
 
 /// Time in which results gather before they are signed together.
@@ -124,6 +125,30 @@ impl Agent {
         self.unconfirmed = Some(message);
         self.confirm().await;
         Ok(())
+    }
+
+    /// Signs what waits again, from where the coordinator says that the chain of reports stands: one of them was lost
+    /// or never taken, and none after it would be. Receipts and roots stay, so nothing can be paid twice.
+    pub(super) async fn sign_again(&mut self, next: Position) {
+        let mut waiting = self.outbox.entries().peekable();
+        let in_order = waiting.peek().is_none_or(|first| {
+            (first.report.sequence, first.report.previous) == (next.sequence, next.previous)
+        });
+        if in_order || !self.in_flight.is_empty() {
+            return;
+        }
+        let signed = waiting.map(|entry| entry.upload.report.clone()).collect();
+        tracing::warn!(sequence = next.sequence, "reports.signed_again: the chain continues here");
+        let start = Chain { next: next.sequence, previous: next.previous };
+        let renewed = match self.session.signer.sign_again(signed, start).await {
+            Ok(reports) => self.outbox.renumber(reports).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        self.unconfirmed = None;
+        match renewed {
+            Ok(()) => self.healed(Source::Chain),
+            Err(error) => self.trouble(Source::Chain, error),
+        }
     }
 
     pub(super) fn is_unconfirmed(&self, root: Digest) -> bool {

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{
-    Grant, ReportAnswer, ReportUpload, Verdict, VoidEntry, WorkReply, WorkRequest,
+    Grant, Position, ReportAnswer, ReportUpload, Verdict, VoidEntry, WorkReply, WorkRequest,
 };
 use tallymill_protocol::*;
 
@@ -54,6 +54,8 @@ pub struct Inner {
     pub seen: HashMap<Digest, u32>,
     pub uploaded: Vec<Digest>,
     pub verdict: Verdict,
+    /// Where the chain of reports stands; absent: any report is taken.
+    pub chain: Option<Position>,
     blobs: HashMap<Digest, Vec<u8>>,
     manifests: HashMap<String, Vec<u8>>,
 }
@@ -87,6 +89,7 @@ impl Fake {
             seen: HashMap::new(),
             uploaded: Vec::new(),
             verdict: Verdict::Settled,
+            chain: None,
             blobs: HashMap::from([(Digest::of(MODULE), MODULE.to_vec())]),
             manifests: HashMap::new(),
         };
@@ -243,6 +246,15 @@ impl Inner {
     fn take(&mut self, upload: &ReportUpload) -> ReportAnswer {
         let report = upload.report.open(upload.report.signer()).unwrap();
         assert!(report.covers(upload.receipts.0.iter().map(|bytes| bytes.0.as_slice())));
+        let known = self.seen.contains_key(&report.root);
+        if let Some(next) = self.chain.filter(|_| !known) {
+            if (report.sequence, report.previous) != (next.sequence, next.previous) {
+                let (verdicts, reason) = (List::default(), Text("out of order".into()));
+                return ReportAnswer { root: report.root, verdicts, reason, next: Some(next) };
+            }
+            let sequence = report.sequence + 1;
+            self.chain = Some(Position { sequence, previous: report.digest() });
+        }
         let times = self.seen.entry(report.root).or_insert(0);
         *times += 1;
         if *times == 1 {
@@ -253,7 +265,7 @@ impl Inner {
         }
         let verdicts = List(vec![self.verdict as u8; upload.receipts.0.len()]);
         let reason = if self.verdict == Verdict::Refused { "because" } else { "" };
-        ReportAnswer { root: report.root, verdicts, reason: Text(reason.into()) }
+        ReportAnswer { root: report.root, verdicts, reason: Text(reason.into()), next: None }
     }
 }
 
