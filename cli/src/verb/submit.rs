@@ -1,5 +1,6 @@
 //! `tallymill quote` and `tallymill submit`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,8 +13,6 @@ use crate::args::{Common, SubmitArgs};
 use crate::fault::Usage;
 use crate::ui;
 
-/// Inputs tried here when no fuel limit is given.
-const TRIED: usize = 3;
 /// Times the largest of them that is proposed as the limit.
 const MARGIN: u64 = 4;
 
@@ -77,13 +76,14 @@ fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
     Ok(job.limits(fitting(args, &module, &sample)?))
 }
 
-/// Adds the inputs, and gives the first few of them.
+/// Adds the inputs, and gives those that are tried here.
 fn inputs(job: Job, args: &SubmitArgs) -> anyhow::Result<(Job, Vec<Vec<u8>>)> {
     if let Some(range) = &args.range {
         let (from, to) = range_of(range)?;
         let count = to.checked_sub(from).and_then(|n| u32::try_from(n + 1).ok());
         let count = count.ok_or_else(|| Usage(format!("--range {range}: too many or none")))?;
-        let sample = (from..=to).take(TRIED).map(|n| format!("{n}\n").into_bytes()).collect();
+        let tried = tried(u64::from(count)).into_iter();
+        let sample = tried.map(|at| format!("{}\n", from + at).into_bytes()).collect();
         return Ok((job.range(from, count), sample));
     }
     let inputs: Vec<Vec<u8>> = match &args.lines {
@@ -100,8 +100,16 @@ fn inputs(job: Job, args: &SubmitArgs) -> anyhow::Result<(Job, Vec<Vec<u8>>)> {
         )
         .into());
     }
-    let sample = inputs.iter().take(TRIED).cloned().collect();
+    let tried = tried(inputs.len() as u64).into_iter();
+    let sample = tried.filter_map(|at| inputs.get(usize::try_from(at).ok()?).cloned()).collect();
     Ok((job.inputs(inputs)?, sample))
+}
+
+/// Positions of the inputs tried here when no fuel limit is given: the first, the middle and the last of `count`, since work
+/// often grows with its number.
+fn tried(count: u64) -> BTreeSet<u64> {
+    let last = count.saturating_sub(1);
+    [0, last / 2, last].into()
 }
 
 fn range_of(text: &str) -> Result<(u64, u64), Usage> {
@@ -110,15 +118,14 @@ fn range_of(text: &str) -> Result<(u64, u64), Usage> {
     Ok((from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?))
 }
 
-/// The limits told, or four times what the largest of the first inputs used here.
+/// The limits told, or four times what the largest of the inputs tried here used.
 fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Result<Limits> {
     let mut limits = limits(&args.limits);
     if args.limits.fuel.is_some() {
         return Ok(limits);
     }
     let spec = run::job_spec(&args.inputs, &args.env, &args.args, limits)?;
-    let runs = run::local(module, &Arc::new(spec), sample)
-        .context("failed to try the first inputs here")?;
+    let runs = run::local(module, &Arc::new(spec), sample).context("failed to try inputs here")?;
     let largest = runs.iter().map(|run| run.fuel).max().unwrap_or(0);
     limits.fuel = largest.saturating_mul(MARGIN).max(1_000_000);
     ui::note(format!(
@@ -132,6 +139,13 @@ fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn first_middle_and_last_are_tried_once_each() {
+        assert_eq!(Vec::from_iter(tried(2_299)), [0, 1_149, 2_298]);
+        assert_eq!(Vec::from_iter(tried(2)), [0, 1]);
+        assert_eq!(Vec::from_iter(tried(1)), [0]);
+    }
 
     #[test]
     fn ranges_are_inclusive_and_rubbish_is_named() {
