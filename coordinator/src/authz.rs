@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use axum::routing::{MethodRouter, get, post, put};
 
-use crate::http::{App, accounts, admin, blobs, events, health, hosts, jobs, login, pages, work};
+use crate::http::{
+    App, accounts, admin, blobs, events, health, hosts, jobs, login, openapi, pages, work,
+};
 
 /// What a caller must at least be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +42,14 @@ pub struct Route {
     pub handler: fn() -> MethodRouter<Arc<App>>,
 }
 
+impl Route {
+    /// Whether programs call it, so that the API's document has it. The other routes are pages for people.
+    #[must_use]
+    pub fn documented(&self) -> bool {
+        self.path.starts_with("/api/") || ["/livez", "/readyz", "/metrics"].contains(&self.path)
+    }
+}
+
 macro_rules! routes {
     ($($method:ident $path:literal $role:ident $handler:path, $summary:literal;)*) => {
         /// Every route of the coordinator.
@@ -53,7 +63,7 @@ routes! {
     get "/livez" Public health::livez, "The process answers";
     get "/readyz" Public health::readyz, "Commits succeed and leases are given";
     get "/metrics" Public health::metrics, "Counters as OpenMetrics text";
-    get "/api/v1/openapi.json" Public health::openapi, "This document";
+    get "/api/v1/openapi.json" Public openapi::serve, "This document";
     get "/api/v1/network" Public health::network, "Name, key, versions and limits of this network";
     post "/api/v1/login/challenge" Public login::challenge, "A challenge to sign";
     post "/api/v1/login" Public login::login, "A bearer token for a signed challenge";

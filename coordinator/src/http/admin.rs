@@ -7,49 +7,67 @@ use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tallymill_engine::Command;
 use tallymill_engine::rows::SuspensionKind;
 use tallymill_ledger::Amount;
 use tallymill_protocol::Digest;
+use utoipa::ToSchema;
 
 use super::accounts::done;
 use super::auth::Caller;
+use super::model::operators::Audit;
+use super::model::{Decimal, Done, Id};
 use super::problem::Problem;
 use super::{App, id, json as body_json, once};
 use crate::clock;
 use crate::pages::views::Books;
 
 /// A grant: micro-credits as a string.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantBody {
+    /// The account.
+    #[schema(value_type = Id)]
     to: String,
+    /// Micro-credits.
+    #[schema(value_type = Decimal)]
     amount: String,
 }
 
 /// A suspension, or its lifting.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuspendBody {
+    /// `account`, `module`, `job` or `host`.
     kind: String,
+    /// Its id or digest.
+    #[schema(value_type = Id)]
     subject: String,
+    /// Why; everybody can read it.
     reason: String,
 }
 
 /// An approval.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveBody {
+    /// The account.
+    #[schema(value_type = Id)]
     account: String,
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/admin/grant",
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    request_body = GrantBody,
+    responses((status = 200, body = Done, description = "The credit is granted")),
+)]
 pub async fn grant(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Done>, Problem> {
     let asked: GrantBody = body_json(&body)?;
     let by = caller.account()?;
     let micros: i64 = asked.amount.parse().map_err(|_| {
@@ -71,38 +89,57 @@ fn subject(body: &SuspendBody) -> Result<(SuspensionKind, [u8; 32]), Problem> {
     Ok((kind, id::<Digest>("subject", &body.subject)?.0))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/admin/suspend",
+    request_body = SuspendBody,
+    responses((status = 200, body = Done, description = "It gets no leases any more")),
+)]
 pub async fn suspend(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Done>, Problem> {
     let asked: SuspendBody = body_json(&body)?;
     let (kind, subject) = subject(&asked)?;
     done(&app, Command::Suspend { by: caller.account()?, kind, subject, reason: asked.reason })
         .await
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/admin/lift",
+    request_body = SuspendBody,
+    responses((status = 200, body = Done, description = "It gets leases again")),
+)]
 pub async fn lift(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Done>, Problem> {
     let asked: SuspendBody = body_json(&body)?;
     let (kind, subject) = subject(&asked)?;
     done(&app, Command::Lift { by: caller.account()?, kind, subject, reason: asked.reason }).await
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/admin/approve",
+    request_body = ApproveBody,
+    responses((status = 200, body = Done, description = "The account is let in")),
+)]
 pub async fn approve(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Done>, Problem> {
     let asked: ApproveBody = body_json(&body)?;
     done(&app, Command::Approve { by: caller.account()?, account: id("account", &asked.account)? })
         .await
 }
 
-pub async fn audit(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    get, path = "/api/v1/admin/audit",
+    responses((status = 200, body = Audit, description = "What was found")),
+)]
+pub async fn audit(State(app): State<Arc<App>>) -> Result<Json<Audit>, Problem> {
     let audit = app.store.audit_ledger().await?;
     let broken = audit.sums.iter().map(|(_, sum)| *sum).find(|sum| *sum != 0);
     let books = Books {
@@ -112,22 +149,5 @@ pub async fn audit(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> 
         at: clock::now(),
     };
     *app.books.lock().unwrap_or_else(PoisonError::into_inner) = Some(books);
-    let sums = audit.sums.iter();
-    let sums: Vec<Value> = sums
-        .map(|(issuer, sum)| json!({ "issuer": issuer.to_string(), "sum": sum.to_string() }))
-        .collect();
-    let offences: Vec<Value> = audit
-        .offences
-        .iter()
-        .map(|o| {
-            json!({
-                "rule": format!("{:?}", o.rule), "subject": o.subject,
-                "found": o.found.to_string(), "expected": o.expected.to_string(),
-            })
-        })
-        .collect();
-    Ok(Json(json!({
-        "transfers": audit.transfers.to_string(), "balances": audit.balances.to_string(),
-        "sums": sums, "offences": offences,
-    })))
+    Ok(Json(Audit::from(&audit)))
 }

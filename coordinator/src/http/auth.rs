@@ -79,9 +79,13 @@ pub async fn guard(
     }
 }
 
+/// Whether a path asks its callers for the protocol version they speak.
+pub fn asks_version(path: &str) -> bool {
+    path.starts_with("/api/") && path != "/api/v1/openapi.json"
+}
+
 async fn admit(app: &App, role: Role, request: &Parts) -> Result<Caller, Problem> {
-    let path = request.uri.path();
-    if path.starts_with("/api/") && path != "/api/v1/openapi.json" {
+    if asks_version(request.uri.path()) {
         version(&request.headers)?;
     }
     let Some(token) = token(&request.headers) else {

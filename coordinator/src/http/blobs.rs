@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use super::auth::Caller;
+use super::model::Bytes as Octets;
 use super::problem::Problem;
 use super::{App, id, unexpected};
 use crate::blobs::Reader;
@@ -28,6 +29,11 @@ async fn owner(app: &App, caller: &Caller) -> Result<AccountId, Problem> {
     Ok(app.store.host(host).await?.ok_or_else(|| Problem::missing("host"))?.owner)
 }
 
+#[utoipa::path(
+    put, path = "/api/v1/blobs/{digest}",
+    request_body(content = Octets, content_type = "application/octet-stream", description = "The bytes"),
+    responses((status = 201, description = "They are stored")),
+)]
 pub async fn upload(
     State(app): State<Arc<App>>,
     Path(digest): Path<String>,
@@ -107,6 +113,14 @@ pub async fn send(app: &App, digest: Digest, headers: &HeaderMap) -> Result<Resp
     Ok(response)
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/blobs/{digest}",
+    params(("range" = Option<String>, Header, description = "One range of bytes")),
+    responses(
+        (status = 200, body = Octets, content_type = "application/octet-stream", description = "The bytes"),
+        (status = 206, body = Octets, content_type = "application/octet-stream", description = "The range"),
+    ),
+)]
 pub async fn download(
     State(app): State<Arc<App>>,
     Path(digest): Path<String>,

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, stream};
-use serde::Deserialize;
 use serde_json::Value;
 use tallymill_protocol::AccountId;
 use tokio::sync::watch;
@@ -17,17 +16,11 @@ use tokio::sync::watch;
 use super::App;
 use super::auth::Caller;
 use super::problem::Problem;
+use super::query::{Query, Topics};
 use crate::events::{Entry, Since};
 
 /// Most topics of one stream.
 const MAX_TOPICS: usize = 64;
-
-/// Which topics: `network`, `job:ID`, `account:ID`, joined by commas.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Topics {
-    topics: Option<String>,
-}
 
 fn topics(asked: Topics, caller: &Caller) -> Result<Vec<String>, Problem> {
     let text = asked.topics.unwrap_or_else(|| "network".to_owned());
@@ -69,6 +62,14 @@ async fn rings(app: &App, bell: &mut watch::Receiver<u64>) -> bool {
     }
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/events",
+    params(Topics, ("last-event-id" = Option<String>, Header, description = "Go on after this event")),
+    responses((
+        status = 200, body = String, content_type = "text/event-stream",
+        description = "Events `changes` with a JSON array, each with its `topic`; `reset` when what follows the id is gone",
+    )),
+)]
 pub async fn stream(
     State(app): State<Arc<App>>,
     Query(asked): Query<Topics>,

@@ -1,4 +1,4 @@
-//! Health, metrics, the OpenAPI document and what anybody may know of the network.
+//! Health, metrics and what anybody may know of the network.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,17 +6,25 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
 use tallymill_protocol::{PROTOCOL_VERSION, Tariff};
 
 use super::App;
+use super::model::Id;
+use super::model::service::{Limits, Network};
 use super::problem::Problem;
-use crate::authz::ROUTES;
 
+#[utoipa::path(
+    get, path = "/livez",
+    responses((status = 200, body = String, content_type = "text/plain", description = "It does")),
+)]
 pub async fn livez() -> &'static str {
     "alive\n"
 }
 
+#[utoipa::path(
+    get, path = "/readyz",
+    responses((status = 200, body = String, content_type = "text/plain", description = "They do")),
+)]
 pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     match app.ready() {
         true => (StatusCode::OK, "ready\n"),
@@ -24,6 +32,10 @@ pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     }
 }
 
+#[utoipa::path(
+    get, path = "/metrics",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The counters")),
+)]
 pub async fn metrics(State(app): State<Arc<App>>) -> Result<String, Problem> {
     let view = app.pipeline.network().await?;
     let gauges = [
@@ -40,49 +52,21 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<String, Problem> {
     Ok(gauges.map(gauge).concat() + &requests + "# EOF\n")
 }
 
-pub async fn openapi() -> Json<Value> {
-    Json(document())
-}
-
-/// The OpenAPI document, made from the table of routes.
-#[must_use]
-pub fn document() -> Value {
-    let mut paths = Map::new();
-    for route in ROUTES.iter().filter(|route| route.path.starts_with("/api/")) {
-        let operation = json!({
-            "summary": route.summary,
-            "x-role": super::render::name(route.role),
-            "responses": {
-                "default": { "description": "A problem document (RFC 9457)" },
-                "200": { "description": "Done" },
-            },
-        });
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method] = operation;
-    }
-    let info = json!({ "title": "Tallymill coordinator", "version": "1" });
-    json!({ "openapi": "3.1.0", "info": info, "paths": paths })
-}
-
-pub async fn network(State(app): State<Arc<App>>) -> Json<Value> {
-    let versions = tallymill_sandbox::versions();
-    let tariff = Tariff::default();
-    let storage = app.store.durability();
-    Json(json!({
-        "network": app.options.network.as_str(), "coordinator": app.key.public().to_string(),
-        "protocol": [PROTOCOL_VERSION], "epoch": app.epoch.to_string(),
-        "admission": super::render::name(app.options.admission),
-        "versions": {
-            "meter": versions.meter, "costs": versions.costs.to_string(), "profile": versions.profile,
-        },
-        "tariff": {
-            "fuel": tariff.fuel.to_string(), "input": tariff.input.to_string(),
-            "output": tariff.output.to_string(), "storage": tariff.storage.to_string(),
-            "memory": tariff.memory.to_string(), "task": tariff.task.to_string(),
-            "compile": tariff.compile.to_string(),
-        },
-        "limits": { "blob": app.options.bounds.blob.to_string() },
-        "storage": { "database": storage.database, "synchronous": storage.synchronous },
-        "ready": app.ready(),
-    }))
+#[utoipa::path(
+    get, path = "/api/v1/network",
+    responses((status = 200, body = Network, description = "The network")),
+)]
+pub async fn network(State(app): State<Arc<App>>) -> Json<Network> {
+    Json(Network {
+        network: app.options.network.to_string(),
+        coordinator: Id::of(&app.key.public()),
+        protocol: vec![PROTOCOL_VERSION],
+        epoch: app.epoch.into(),
+        admission: app.options.admission.into(),
+        versions: tallymill_sandbox::versions().into(),
+        tariff: Tariff::default().into(),
+        limits: Limits { blob: app.options.bounds.blob.into() },
+        storage: app.store.durability().into(),
+        ready: app.ready(),
+    })
 }

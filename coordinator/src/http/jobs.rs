@@ -2,36 +2,45 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tallymill_audit::Evidence;
-use tallymill_engine::rows::{JobRow, JobState, ReplicaRow, TaskState};
+use tallymill_engine::rows::{JobRow, JobState, TaskState};
 use tallymill_engine::{Command, Reply};
 use tallymill_protocol::{Manifest, Message as _, Signed, TaskIndex, Visibility};
 use tallymill_storage::{JobFilter, Page};
+use utoipa::ToSchema;
 
 use super::auth::Caller;
+use super::model::jobs::{Job, Quote, Replica, Results, Submitted, Task, TaskDetail, VoidRun, Why};
+use super::model::{Bytes as Octets, Cbor, Done, Id, Part, jobs as model, names};
 use super::problem::Problem;
-use super::{App, Paging, id, json as body_json, message, once, render, submission, unexpected};
+use super::query::{self, JobsQuery, Paging, Query, TasksQuery};
+use super::{App, id, json as body_json, message, once, submission, unexpected};
 use crate::pipeline::Need;
 
 /// Why a job is stopped.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelBody {
+    /// In words.
     reason: String,
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/quote",
+    request_body(content = Cbor, content_type = "application/cbor", description = "A signed manifest"),
+    responses((status = 200, body = Quote, description = "The most it can cost")),
+)]
 pub async fn quote(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Quote>, Problem> {
     let signed: Signed<Manifest> = message(&body)?;
     let manifest = signed.peek().map_err(|error| Problem::field("manifest", error.to_string()))?;
     let largest = submission::check(&app, &caller, &manifest).await?;
@@ -41,18 +50,22 @@ pub async fn quote(
     let owners = app.pipeline.network().await?.owners;
     let needed = usize::from(manifest.policy.replicas());
     let warning = (owners < needed).then(|| format!("needs {needed} owners, {owners} online"));
-    Ok(Json(json!({
-        "cap": cap.micros().to_string(), "per_task": each.micros().to_string(),
-        "warnings": warning.into_iter().collect::<Vec<_>>(),
-    })))
+    let warnings = warning.into_iter().collect();
+    Ok(Json(Quote { cap: cap.into(), per_task: each.into(), warnings }))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/jobs",
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    request_body(content = Cbor, content_type = "application/cbor", description = "A signed manifest"),
+    responses((status = 201, body = Submitted, description = "The job is taken and its credit held")),
+)]
 pub async fn submit(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<Submitted>), Problem> {
     let signed: Signed<Manifest> = message(&body)?;
     let manifest = submission::signed(&app, &caller, &signed).await?;
     let by = caller.account()?;
@@ -66,10 +79,12 @@ pub async fn submit(
     match app.pipeline.ask(Command::Submit { manifest, envelope, by, largest_input, once }).await? {
         Reply::Submitted { job, number, escrow } => Ok((
             StatusCode::CREATED,
-            Json(json!({
-                "id": job.to_string(), "number": number.to_string(),
-                "escrow": escrow.micros().to_string(), "cap": cap.micros().to_string(),
-            })),
+            Json(Submitted {
+                id: Id::of(&job),
+                number: number.into(),
+                escrow: escrow.into(),
+                cap: cap.into(),
+            }),
         )),
         Reply::Refused(refusal) => Err(refusal.into()),
         _ => Err(unexpected()),
@@ -79,7 +94,7 @@ pub async fn submit(
 pub fn state(text: &str) -> Result<JobState, Problem> {
     use JobState::{Cancelled, Expired, Finished, Running, Stopping, Suspended};
     let all = [Running, Stopping, Finished, Cancelled, Expired, Suspended];
-    let found = all.into_iter().find(|state| render::name(state) == text);
+    let found = all.into_iter().find(|state| names::text(state) == text);
     found.ok_or_else(|| {
         Problem::field(
             "state",
@@ -88,17 +103,22 @@ pub fn state(text: &str) -> Result<JobState, Problem> {
     })
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/jobs", params(JobsQuery),
+    responses((status = 200, body = Part<Job>, description = "Jobs, newest first")),
+)]
 pub async fn list(
     State(app): State<Arc<App>>,
-    Query(paging): Query<Paging>,
+    Query(asked): Query<JobsQuery>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
-    let payer = paging.payer.as_deref().map(|payer| id("payer", payer)).transpose()?;
-    let filter = JobFilter { payer, state: paging.state.as_deref().map(state).transpose()? };
-    let rows = app.store.jobs(filter, paging.page(paging.number()?)).await?;
-    let items: Result<Vec<Value>, Problem> = rows.iter().map(|row| shown(row, &caller)).collect();
-    let items = items?;
-    Ok(Json(json!({ "items": items, "next": rows.last().map(|row| row.number.to_string()) })))
+) -> Result<Json<Part<Job>>, Problem> {
+    let payer = asked.payer.as_deref().map(|payer| id("payer", payer)).transpose()?;
+    let filter = JobFilter { payer, state: asked.state.as_deref().map(state).transpose()? };
+    let after = query::number(asked.after.as_deref())?;
+    let rows = app.store.jobs(filter, query::part(after, asked.limit.as_deref())?).await?;
+    let items: Result<Vec<Job>, Problem> = rows.iter().map(|row| shown(row, &caller)).collect();
+    let next = rows.last().map(|row| row.number.to_string());
+    Ok(Json(Part { items: items?, next }))
 }
 
 pub async fn row(app: &App, job: &str) -> Result<JobRow, Problem> {
@@ -126,23 +146,30 @@ pub async fn open_row(app: &App, job: &str, caller: &Caller) -> Result<JobRow, P
 }
 
 /// A job as the caller may see it: the title of a private one is its payer's.
-fn shown(row: &JobRow, caller: &Caller) -> Result<Value, Problem> {
-    let mut value = render::job(row);
-    if !visible(row, caller)? {
-        value["title"] = "".into();
-    }
-    Ok(value)
+fn shown(row: &JobRow, caller: &Caller) -> Result<Job, Problem> {
+    Ok(Job::of(row, visible(row, caller)?))
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}",
+    responses((status = 200, body = Job, description = "The job")),
+)]
 pub async fn show(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Job>, Problem> {
     shown(&row(&app, &job).await?, &caller).map(Json)
 }
 
 /// A host reads the manifest of what it leases, private or not.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/manifest",
+    responses((
+        status = 200, body = Cbor, content_type = "application/octet-stream",
+        description = "The envelope: payload, signer and signature in canonical CBOR",
+    )),
+)]
 pub async fn manifest(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
@@ -157,74 +184,84 @@ pub async fn manifest(
     Ok(row.envelope.to_bytes())
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/why",
+    responses((status = 200, body = Why, description = "The reasons")),
+)]
 pub async fn why(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Why>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
-    let Some(view) = app.pipeline.job(row.id).await? else {
-        return Ok(Json(json!({ "state": render::name(row.state), "reasons": [] })));
-    };
-    Ok(Json(json!({
-        "state": render::name(view.state), "reasons": view.why, "leased": view.leased,
-        "untouched": view.untouched, "waiting": view.waiting, "undecided": view.undecided,
-        "reserved": view.reserved.micros().to_string(),
-    })))
+    let live = app.pipeline.job(row.id).await?;
+    Ok(Json(live.map_or_else(|| Why::over(row.state), Why::from)))
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/tasks", params(TasksQuery),
+    responses((status = 200, body = Part<Task>, description = "Decided tasks by index")),
+)]
 pub async fn tasks(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
-    Query(paging): Query<Paging>,
+    Query(asked): Query<TasksQuery>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Part<Task>>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
-    let state = match paging.state.as_deref() {
+    let state = match asked.state.as_deref() {
         None => None,
         Some("provisional") => Some(TaskState::Provisional),
         Some("final") => Some(TaskState::Final),
         Some("failed") => Some(TaskState::Failed),
         Some(_) => return Err(Problem::field("state", "state: provisional, final or failed")),
     };
-    let page = paging.page(paging.number()?.map(TaskIndex));
-    let rows = app.store.tasks(row.id, state, page).await?;
-    let items: Vec<Value> = rows.iter().map(render::task).collect();
-    Ok(Json(json!({ "items": items, "next": rows.last().map(|row| row.task.to_string()) })))
+    let after = query::number(asked.after.as_deref())?.map(TaskIndex);
+    let rows = app.store.tasks(row.id, state, query::part(after, asked.limit.as_deref())?).await?;
+    Ok(Json(Part::of(&rows, |row| row.task.to_string())))
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/tasks/{task}",
+    responses((status = 200, body = TaskDetail, description = "The task")),
+)]
 pub async fn task(
     State(app): State<Arc<App>>,
-    Path((job, task)): Path<(String, u32)>,
+    Path((job, task)): Path<(String, String)>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<TaskDetail>, Problem> {
     let row = row(&app, &job).await?;
     if !caller.is(row.payer) {
         return Err(Problem::forbidden("only the payer sees who runs a task"));
     }
-    let task = TaskIndex(task);
+    let task = TaskIndex(id("task", &task)?);
     let decided = app.store.task(row.id, task).await?;
     let replicas = app.store.replicas(row.id, task).await?;
     let voids = app.store.voids(row.id, task, Page::first(100)).await?;
-    let voids: Vec<Value> = voids
-        .iter()
-        .map(|v| json!({ "host": v.host.to_string(), "cause": v.cause, "detail": v.detail, "at": v.at.0.to_string() }))
-        .collect();
-    Ok(Json(json!({
-        "decided": decided.as_ref().map(render::task),
-        "replicas": replicas.iter().map(|row| replica(row, decided.is_some())).collect::<Vec<_>>(), "voids": voids,
-    })))
+    Ok(Json(TaskDetail {
+        replicas: replicas.iter().map(|row| Replica::of(row, decided.is_some())).collect(),
+        decided: decided.as_ref().map(Task::from),
+        voids: voids.iter().map(VoidRun::from).collect(),
+    }))
 }
 
 /// The output of a decided task.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/tasks/{task}/output",
+    params(("range" = Option<String>, Header, description = "One range of bytes, of outputs that are blobs")),
+    responses(
+        (status = 200, body = Octets, content_type = "application/octet-stream", description = "The output"),
+        (status = 206, body = Octets, content_type = "application/octet-stream", description = "The range"),
+    ),
+)]
 pub async fn output(
     State(app): State<Arc<App>>,
-    Path((job, task)): Path<(String, u32)>,
+    Path((job, task)): Path<(String, String)>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let row = open_row(&app, &job, &caller).await?;
-    let task = TaskIndex(task);
+    let task = TaskIndex(id("task", &task)?);
     let decided = app.store.task(row.id, task).await?;
     let decided = decided.ok_or_else(|| Problem::missing("decided task"))?;
     let digest =
@@ -240,52 +277,50 @@ pub async fn output(
     }
 }
 
-/// A replica; what it wrote to standard error only once the task is decided.
-fn replica(row: &ReplicaRow, decided: bool) -> Value {
-    let mut item = render::replica(row);
-    if decided {
-        item["log_inline"] = row.log.as_deref().map(render::base64).into();
-    }
-    item
-}
-
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/results", params(Paging),
+    responses((status = 200, body = Results, description = "Decided tasks with small outputs")),
+)]
 pub async fn results(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
     Query(paging): Query<Paging>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Results>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
-    let decided = app.store.decided(row.id, paging.page(paging.number()?)).await?;
+    let decided = app.store.decided(row.id, paging.part()?).await?;
     let next = decided.last().map(|decided| decided.task.sequence.to_string());
-    let items: Vec<Value> = decided
-        .iter()
-        .map(|decided| {
-            let mut item = render::task(&decided.task);
-            item["inline"] = decided.output.as_deref().map(render::base64).into();
-            item
-        })
-        .collect();
-    Ok(Json(json!({ "items": items, "next": next, "state": render::name(row.state) })))
+    let items = decided.iter().map(Task::from).collect();
+    Ok(Json(Results { items, next, state: row.state.into() }))
 }
 
 /// Evidence of a decided task's result, as `tallymill verify` reads it.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/receipts/{task}",
+    responses((status = 200, body = model::Evidence, description = "The evidence")),
+)]
 pub async fn receipts(
     State(app): State<Arc<App>>,
-    Path((job, task)): Path<(String, u32)>,
+    Path((job, task)): Path<(String, String)>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Evidence>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
-    super::evidence::of(&app, &row, TaskIndex(task)).await.map(Json)
+    super::evidence::of(&app, &row, TaskIndex(id("task", &task)?)).await.map(Json)
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{id}/cancel",
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    request_body = CancelBody,
+    responses((status = 200, body = Done, description = "The job stops; what ran is paid")),
+)]
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Path(job): Path<String>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Done>, Problem> {
     let asked: CancelBody = body_json(&body)?;
     let by = caller.account()?;
     let once = once(&headers, by, "jobs/cancel", &body)?;

@@ -8,20 +8,26 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tallymill_protocol::{Key, Login, Nonce, Signed};
+use utoipa::ToSchema;
 
 use super::auth::{COOKIE, Caller};
+use super::model::service::{Challenge, Link, Token};
+use super::model::{Cbor, Id};
 use super::problem::Problem;
 use super::{App, id, message};
 use crate::tokens::Purpose;
 use crate::{clock, keys};
 
 /// A request for a challenge.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ChallengeRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
+    /// The key that will sign.
+    #[schema(value_type = Id)]
     key: String,
+    /// `api`, `worker` or `web`.
     purpose: String,
 }
 
@@ -35,11 +41,16 @@ fn draw<const N: usize>() -> Result<[u8; N], Problem> {
     keys::random().map_err(|error| Problem::internal(&error))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/login/challenge",
+    request_body(content = Ask, description = "Who wants to log in, and what for"),
+    responses((status = 200, body = Challenge, description = "Sign this within a minute")),
+)]
 pub async fn challenge(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Challenge>, Problem> {
     let ask: Ask = super::json(&body)?;
     let key: Key = id("key", &ask.key)?;
     let purpose = Purpose::from_name(&ask.purpose)
@@ -47,28 +58,37 @@ pub async fn challenge(
     let nonce = Nonce(draw()?);
     let asked =
         app.tokens.challenge((key, purpose), origin(&app, &headers), nonce, clock::now())?;
-    Ok(Json(json!({
-        "nonce": asked.nonce.to_string(), "expiry": asked.expiry.0.to_string(),
-        "audience": app.key.public().to_string(), "origin": asked.origin,
-    })))
+    Ok(Json(Challenge {
+        nonce: asked.nonce.to_string(),
+        expiry: asked.expiry.into(),
+        audience: Id::of(&app.key.public()),
+        origin: asked.origin,
+    }))
 }
 
-pub async fn login(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    post, path = "/api/v1/login",
+    request_body(content = Cbor, content_type = "application/cbor", description = "A signed login"),
+    responses((status = 200, body = Token, description = "A token for the header Authorization")),
+)]
+pub async fn login(State(app): State<Arc<App>>, body: Bytes) -> Result<Json<Token>, Problem> {
     let session = app.tokens.login(&message::<Signed<Login>>(&body)?, clock::now())?;
-    Ok(Json(json!({
-        "token": app.tokens.seal(&session), "expires": session.expires.0.to_string(),
-    })))
+    Ok(Json(Token { token: app.tokens.seal(&session), expires: session.expires.into() }))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/open",
+    responses((status = 200, body = Link, description = "A link that works once, within a minute")),
+)]
 pub async fn open(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Link>, Problem> {
     let session = caller.session.ok_or_else(super::unexpected)?;
     let secret = draw::<32>()?;
     app.tokens.link(&session, secret, clock::now())?;
     let text = tallymill_protocol::Digest(secret).to_string();
-    Ok(Json(json!({ "path": format!("/open/{text}") })))
+    Ok(Json(Link { path: format!("/open/{text}") }))
 }
 
 pub async fn follow(

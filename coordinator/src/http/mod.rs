@@ -10,10 +10,12 @@ pub mod health;
 pub mod hosts;
 pub mod jobs;
 pub mod login;
+pub mod model;
 mod neighbourhood;
+pub mod openapi;
 pub mod pages;
 pub mod problem;
-mod render;
+mod query;
 mod submission;
 pub mod work;
 
@@ -28,7 +30,7 @@ use bytes::Bytes;
 use tallymill_engine::Once;
 use tallymill_protocol::work::MAX_REQUEST;
 use tallymill_protocol::{AccountId, Digest, Keypair, Message};
-use tallymill_storage::{MAX_PAGE, Page, Store};
+use tallymill_storage::Store;
 use tokio::sync::watch;
 
 use crate::authz::ROUTES;
@@ -106,31 +108,6 @@ fn id<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> R
 /// Reads a JSON body; unknown fields are named.
 fn json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::field("body", error.to_string()))
-}
-
-/// Which part of which list.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Paging {
-    after: Option<String>,
-    limit: Option<u32>,
-    owner: Option<String>,
-    payer: Option<String>,
-    state: Option<String>,
-    job: Option<String>,
-    account: Option<String>,
-}
-
-impl Paging {
-    fn page<K>(&self, after: Option<K>) -> Page<K> {
-        Page { after, limit: self.limit.unwrap_or(100).clamp(1, MAX_PAGE) }
-    }
-
-    fn number<N: std::str::FromStr>(&self) -> Result<Option<N>, Problem> {
-        let read =
-            |text: &String| text.parse().map_err(|_| Problem::field("after", "after: a number"));
-        self.after.as_ref().map(read).transpose()
-    }
 }
 
 /// The idempotency key of a request, if it has one.

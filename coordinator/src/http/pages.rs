@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tallymill_engine::rows::{self, JobState, ReplicaRow, TaskState, VoidRow};
@@ -13,8 +13,10 @@ use tallymill_protocol::{AccountId, Message as _, Policy, Receipt, TaskIndex};
 use tallymill_storage::{JobFilter, Page, TransferFilter};
 
 use super::auth::Caller;
+use super::model::names;
 use super::problem::Problem;
-use super::{App, Paging, id, jobs as api, login, render};
+use super::query::{self, JobsQuery, Paging, Query};
+use super::{App, id, jobs as api, login};
 use crate::clock;
 use crate::pages::views::*;
 use crate::pages::{self, STYLE};
@@ -81,7 +83,7 @@ pub async fn network(
             frame: frame(&app, &caller),
             coordinator: app.key.public().to_string(),
             epoch: app.epoch,
-            admission: render::name(app.options.admission),
+            admission: names::text(app.options.admission),
             jobs_running: view.jobs as u64,
             ready: app.ready(),
             hosts_online: view.active as u64,
@@ -95,21 +97,22 @@ pub async fn network(
 /// Jobs, newest first.
 pub async fn jobs(
     State(app): State<Arc<App>>,
-    Query(paging): Query<Paging>,
+    Query(asked): Query<JobsQuery>,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    answer(&app, &caller, list(&app, &paging, &caller).await)
+    answer(&app, &caller, list(&app, &asked, &caller).await)
 }
 
-async fn list(app: &App, paging: &Paging, caller: &Caller) -> Result<Response, Problem> {
+async fn list(app: &App, asked: &JobsQuery, caller: &Caller) -> Result<Response, Problem> {
     // An empty form field asks for nothing.
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let (state, payer) = (given(&paging.state), given(&paging.payer));
+    let (state, payer) = (given(&asked.state), given(&asked.payer));
     let filter = JobFilter {
         state: state.as_deref().map(api::state).transpose()?,
         payer: payer.as_deref().map(|payer| id("payer", payer)).transpose()?,
     };
-    let jobs = app.store.jobs(filter, Page { after: paging.number()?, limit: ROWS }).await?;
+    let after = query::number(asked.after.as_deref())?;
+    let jobs = app.store.jobs(filter, Page { after, limit: ROWS }).await?;
     let rows: Result<Vec<JobRow>, Problem> = jobs.iter().map(|job| job_row(job, caller)).collect();
     // Only known states and ids in hexadecimal got this far, so nothing needs to be quoted.
     let kept: String = [("state", &state), ("payer", &payer)]
@@ -133,7 +136,7 @@ fn job_row(job: &rows::JobRow, caller: &Caller) -> Result<JobRow, Problem> {
     Ok(JobRow {
         id: job.id.to_string(),
         title: title(job, caller)?,
-        state: render::name(job.state),
+        state: names::text(job.state),
         payer: job.payer.to_string(),
         submitted: job.submitted,
         tasks: job.tasks.into(),
@@ -163,7 +166,7 @@ async fn job_page(
     let (totals, cost, why) = standing(app, &job).await?;
     let visible = api::visible(&job, caller)?;
     if visible {
-        let after = paging.number()?.map(TaskIndex);
+        let after = query::number(paging.after.as_deref())?.map(TaskIndex);
         let rows = app.store.tasks(job.id, None, Page { after, limit: ROWS }).await?;
         next = full(&rows).map(|task| format!("after={}", task.task));
         tasks = Some(rows.iter().map(task_row).collect());
@@ -174,7 +177,7 @@ async fn job_page(
         frame: frame(app, caller),
         id: job.id.to_string(),
         title: title(&job, caller)?,
-        state: render::name(job.state),
+        state: names::text(job.state),
         payer: job.payer.to_string(),
         submitted: job.submitted,
         error,
@@ -219,7 +222,7 @@ async fn first_error(app: &App, job: &rows::JobRow) -> Result<Option<JobError>, 
         next: format!("tallymill job logs {} {}", job.id, task.task),
     };
     let stopped = || JobError {
-        what: format!("the job is {}", render::name(job.state)),
+        what: format!("the job is {}", names::text(job.state)),
         next: format!("tallymill job show {}", job.id),
         ..JobError::default()
     };
@@ -241,7 +244,7 @@ fn task_row(task: &rows::TaskRow) -> TaskRow {
     let reasons = [task.cause.clone(), outcome.map(|outcome| outcome.to_string())];
     TaskRow {
         index: task.task.0.into(),
-        state: render::name(task.state),
+        state: names::text(task.state),
         fuel: task.fuel.unwrap_or_default(),
         reason: reasons.into_iter().flatten().collect::<Vec<_>>().join(": "),
         decided: true,
@@ -294,7 +297,7 @@ fn attempt(replica: &ReplicaRow) -> AttemptRow {
     AttemptRow {
         id: replica.attempt.to_string(),
         host: replica.host.to_string(),
-        state: render::name(replica.state),
+        state: names::text(replica.state),
         fuel: receipt.as_ref().map_or(0, |receipt| receipt.fuel),
         output: receipt.map(|receipt| receipt.output.to_string()),
         verdict: match replica.state {
@@ -348,12 +351,12 @@ async fn account_page(
         let some = totals.iter().filter(|total| kinds.contains(&total.kind.as_str()));
         Amount::new(some.map(|total| total.amount.micros()).fold(0, i64::saturating_add))
     };
-    let asked = Page { after: paging.number()?, limit: ROWS };
+    let asked = Page { after: query::number(paging.after.as_deref())?, limit: ROWS };
     let transfers = app.store.transfers(TransferFilter::Owner(account), asked).await?;
     Ok(page(&AccountPage {
         frame: frame(app, caller),
         id: account.to_string(),
-        state: render::name(row.status),
+        state: names::text(row.status),
         available: of(&["available", "granted"]),
         pending: of(&["pending"]),
         reserved: super::accounts::reserved(app, account).await?,
@@ -370,7 +373,7 @@ fn lines(row: &rows::TransferRow, account: AccountId) -> Vec<StatementLine> {
     let line = |(side, sign): &(tallymill_ledger::AccountKey, i64)| StatementLine {
         transfer: row.id,
         at: row.at,
-        kind: render::name(transfer.kind),
+        kind: names::text(transfer.kind),
         bucket: side.kind.parts().0.to_owned(),
         amount: Amount::new(transfer.amount.micros().saturating_mul(*sign)),
         job: transfer.job.map(|job| job.to_string()),

@@ -1,10 +1,11 @@
 //! Errors at the HTTP edge: RFC 9457 problem documents that name field, limit and next step.
 
+use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value};
 use tallymill_engine::Refusal;
 
+use super::model::ProblemDocument;
 use crate::blobs::BlobError;
 use crate::pipeline::Unavailable;
 use crate::tokens::TokenError;
@@ -78,18 +79,18 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = Map::new();
-        body.insert("type".into(), format!("urn:tallymill:problem:{}", self.name).into());
-        body.insert("title".into(), self.name.replace('-', " ").into());
-        body.insert("status".into(), self.status.as_u16().into());
-        body.insert("detail".into(), self.detail.into());
-        let extra =
-            [("field", self.field), ("limit", self.limit), ("next", self.next.map(str::to_owned))];
-        for (name, value) in extra {
-            value.map(|value| body.insert(name.to_owned(), Value::String(value)));
-        }
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        let mut response = (self.status, kind, Value::Object(body).to_string()).into_response();
+        let document = ProblemDocument {
+            r#type: format!("urn:tallymill:problem:{}", self.name),
+            title: self.name.replace('-', " "),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            field: self.field,
+            limit: self.limit,
+            next: self.next.map(str::to_owned),
+        };
+        let mut response = (self.status, Json(document)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

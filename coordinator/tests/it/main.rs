@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod pipeline;
 #[cfg(test)]
 mod reads;

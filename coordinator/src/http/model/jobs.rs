@@ -1,0 +1,332 @@
+//! Jobs, tasks, results.
+
+use serde::Serialize;
+use tallymill_engine::JobView;
+use tallymill_engine::rows::{self, JobRow, ReplicaRow, TaskRow, VoidRow};
+use tallymill_protocol::{Message as _, Receipt};
+use tallymill_storage::Decided;
+use utoipa::ToSchema;
+
+use super::names::{JobState, ReplicaState, TaskState};
+use super::values::base64;
+use super::{Decimal, Id};
+
+/// The most a job can cost.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Quote {
+    /// Price cap of the whole job.
+    pub cap: Decimal,
+    /// The most one task costs.
+    pub per_task: Decimal,
+    /// What might keep it from running.
+    pub warnings: Vec<String>,
+}
+
+/// A job that was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Submitted {
+    /// Its id: the digest of the manifest's payload.
+    pub id: Id,
+    /// Position in the order of submission.
+    pub number: Decimal,
+    /// Credit held for it.
+    pub escrow: Decimal,
+    /// Its price cap.
+    pub cap: Decimal,
+}
+
+/// A job.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Job {
+    /// Its id.
+    pub id: Id,
+    /// Position in the order of submission.
+    pub number: Decimal,
+    /// Who pays.
+    pub payer: Id,
+    /// Who signed it.
+    pub submitter: Id,
+    /// Digest of its module.
+    pub module: Id,
+    /// For people; empty when the job is private and the caller not its payer.
+    pub title: String,
+    /// How it stands.
+    pub state: JobState,
+    /// Number of tasks.
+    pub tasks: u32,
+    /// Tasks that are final.
+    pub r#final: u32,
+    /// Tasks that failed.
+    pub failed: u32,
+    /// Tasks decided whose pay is held back.
+    pub provisional: u32,
+    /// Credit held at submission.
+    pub escrow: Decimal,
+    /// Credit paid so far.
+    pub spent: Decimal,
+    /// Fuel of decided tasks.
+    pub fuel: Decimal,
+    /// When it was submitted.
+    pub submitted: Decimal,
+    /// When it was over.
+    pub finished: Option<Decimal>,
+    /// When it ends at the latest.
+    pub deadline: Decimal,
+}
+
+impl Job {
+    /// A job with its title, or without.
+    pub fn of(row: &JobRow, titled: bool) -> Self {
+        Self {
+            id: Id::of(&row.id),
+            number: row.number.into(),
+            payer: Id::of(&row.payer),
+            submitter: Id::of(&row.submitter),
+            module: Id::of(&row.module),
+            title: if titled { row.title.clone() } else { String::new() },
+            state: row.state.into(),
+            tasks: row.tasks,
+            r#final: row.final_tasks,
+            failed: row.failed_tasks,
+            provisional: row.provisional_tasks,
+            escrow: row.escrow.into(),
+            spent: row.spent.into(),
+            fuel: row.fuel.into(),
+            submitted: row.submitted.into(),
+            finished: row.finished.map(Decimal::from),
+            deadline: row.deadline.into(),
+        }
+    }
+}
+
+/// Why tasks of a job wait. The numbers are absent when the job is over.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Why {
+    /// How the job stands.
+    pub state: JobState,
+    /// The reasons, most important first; none when nothing waits.
+    pub reasons: Vec<String>,
+    /// Tasks with a lease in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub leased: Option<usize>,
+    /// Tasks that never had a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub untouched: Option<u32>,
+    /// Tasks that wait for another host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub waiting: Option<usize>,
+    /// Tasks with results that wait for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub undecided: Option<usize>,
+    /// Credit that running and undecided results may still cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reserved: Option<Decimal>,
+}
+
+impl From<JobView> for Why {
+    fn from(view: JobView) -> Self {
+        Self {
+            state: view.state.into(),
+            reasons: view.why,
+            leased: Some(view.leased),
+            untouched: Some(view.untouched),
+            waiting: Some(view.waiting),
+            undecided: Some(view.undecided),
+            reserved: Some(view.reserved.into()),
+        }
+    }
+}
+
+impl Why {
+    /// A job that is over.
+    pub fn over(state: rows::JobState) -> Self {
+        Self {
+            state: state.into(),
+            reasons: Vec::new(),
+            leased: None,
+            untouched: None,
+            waiting: None,
+            undecided: None,
+            reserved: None,
+        }
+    }
+}
+
+/// A decided task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Task {
+    /// Its index.
+    pub task: u32,
+    /// Position in the order of decisions.
+    pub sequence: Decimal,
+    /// How it was decided.
+    pub state: TaskState,
+    /// The host whose result stands.
+    pub host: Option<Id>,
+    /// Why it failed.
+    pub cause: Option<String>,
+    /// How the run ended.
+    pub outcome: Option<String>,
+    /// Fuel of the result.
+    pub fuel: Option<Decimal>,
+    /// Digest of the output.
+    pub output: Option<Id>,
+    /// Length of the output.
+    pub output_bytes: Option<Decimal>,
+    /// When it was decided.
+    pub at: Decimal,
+    /// In results alone: the output in base64, where it is small.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub inline: Option<String>,
+}
+
+impl From<&TaskRow> for Task {
+    fn from(row: &TaskRow) -> Self {
+        Self {
+            task: row.task.0,
+            sequence: row.sequence.into(),
+            state: row.state.into(),
+            host: row.host.as_ref().map(Id::of),
+            cause: row.cause.clone(),
+            outcome: row.outcome.map(|outcome| outcome.to_string()),
+            fuel: row.fuel.map(Decimal::from),
+            output: row.output.as_ref().map(Id::of),
+            output_bytes: row.output_bytes.map(Decimal::from),
+            at: row.at.into(),
+            inline: None,
+        }
+    }
+}
+
+impl From<&Decided> for Task {
+    fn from(decided: &Decided) -> Self {
+        Self { inline: decided.output.as_deref().map(base64), ..Self::from(&decided.task) }
+    }
+}
+
+/// Results in the order of their decisions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Results {
+    /// The decided tasks.
+    pub items: Vec<Task>,
+    /// What to pass as `after` for what follows; null when there is nothing.
+    pub next: Option<String>,
+    /// How the job stands.
+    pub state: JobState,
+}
+
+/// What one host reported of a task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Replica {
+    /// The host.
+    pub host: Id,
+    /// Who is paid.
+    pub owner: Id,
+    /// How it stands.
+    pub state: ReplicaState,
+    /// What it earns.
+    pub amount: Decimal,
+    /// Root of the report that holds its receipt.
+    pub report: Id,
+    /// Its position there.
+    pub position: u32,
+    /// When it was reported.
+    pub at: Decimal,
+    /// Digest of what it wrote to standard error, once the task is decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub log: Option<Id>,
+    /// What it wrote to standard error in base64, once the task is decided and where it is small; else read its log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub log_inline: Option<String>,
+}
+
+impl Replica {
+    /// A replica; what it wrote only once the task is decided.
+    pub fn of(row: &ReplicaRow, decided: bool) -> Self {
+        let receipt = Receipt::from_bytes(&row.receipt).ok().filter(|_| decided);
+        Self {
+            host: Id::of(&row.host),
+            owner: Id::of(&row.owner),
+            state: row.state.into(),
+            amount: row.amount.into(),
+            report: Id::of(&row.report),
+            position: row.position,
+            at: row.at.into(),
+            log: receipt.map(|receipt| Id::of(&receipt.log)),
+            log_inline: row.log.as_deref().filter(|_| decided).map(base64),
+        }
+    }
+}
+
+/// A run that ended for a reason that is not the guest's.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VoidRun {
+    /// The host.
+    pub host: Id,
+    /// Code of the cause, as in the worker's protocol.
+    pub cause: u8,
+    /// More, for people.
+    pub detail: String,
+    /// When.
+    pub at: Decimal,
+}
+
+impl From<&VoidRow> for VoidRun {
+    fn from(row: &VoidRow) -> Self {
+        let detail = row.detail.clone();
+        Self { host: Id::of(&row.host), cause: row.cause, detail, at: row.at.into() }
+    }
+}
+
+/// A task with everything that hosts reported of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskDetail {
+    /// The decision; null while the task is open.
+    pub decided: Option<Task>,
+    /// What hosts reported.
+    pub replicas: Vec<Replica>,
+    /// Runs that ended for a reason that is not the guest's; at most 100.
+    pub voids: Vec<VoidRun>,
+}
+
+/// Evidence of a result, as `tallymill verify` reads it. Signed messages are the base64 of their encoding.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the audit crate, which knows no HTTP, writes what this describes")]
+pub struct Evidence {
+    /// `tallymill-evidence`.
+    kind: String,
+    /// Version of the file.
+    version: u32,
+    /// The job, signed by its submitter.
+    manifest: String,
+    /// The lease, signed by the coordinator.
+    lease: String,
+    /// The report, signed by the host.
+    report: String,
+    /// The receipt as it stands under the report's root.
+    receipt: String,
+    /// Its position in the report.
+    position: u32,
+    /// Its range proof.
+    proof: Vec<Id>,
+    /// For table jobs: the task's entry with its proof.
+    entry: Option<TableProof>,
+}
+
+/// An entry of an input table and its way to the table's root.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the audit crate, which knows no HTTP, writes what this describes")]
+struct TableProof {
+    /// The 48 bytes of the entry in base64.
+    entry: String,
+    /// Its range proof.
+    proof: Vec<Id>,
+}
