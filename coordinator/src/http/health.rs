@@ -25,11 +25,12 @@ pub async fn livez() -> &'static str {
     get, path = "/readyz",
     responses((status = 200, body = String, content_type = "text/plain", description = "They do")),
 )]
-pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    match app.ready() {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready: draining, or the database fails\n"),
+pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
+    if app.ready() {
+        return Ok("ready\n");
     }
+    let detail = "not ready: it is about to stop, or the database takes no writes";
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail))
 }
 
 #[utoipa::path(

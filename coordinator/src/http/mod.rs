@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod admin;
 pub mod auth;
 pub mod blobs;
+mod edge;
 pub mod events;
 mod evidence;
 pub mod health;
@@ -89,10 +90,14 @@ pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         let guard = middleware::from_fn_with_state((Arc::clone(app), route.role), auth::guard);
-        router = router.route(route.path, (route.handler)().layer(guard));
+        router = router.route(route.path, (route.handler)().route_layer(guard));
     }
     let unknown = || async { Problem::missing("route") };
-    router.fallback(unknown).layer(DefaultBodyLimit::max(MAX_REQUEST)).with_state(Arc::clone(app))
+    router
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .layer(middleware::from_fn(edge::outermost))
+        .with_state(Arc::clone(app))
 }
 
 /// Reads a whole CBOR message from a body.

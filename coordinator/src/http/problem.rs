@@ -31,8 +31,7 @@ impl Problem {
     /// The request is not what it must be: 400, with the field.
     #[must_use]
     pub fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        let problem = Self::new(StatusCode::BAD_REQUEST, "bad-request", detail);
-        Self { field: Some(field.into()), ..problem }
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", detail).about(field)
     }
 
     /// There is no such thing, or the caller may not know of it: 404.
@@ -45,6 +44,12 @@ impl Problem {
     #[must_use]
     pub fn forbidden(detail: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Names the field, parameter or header it is about.
+    #[must_use]
+    pub fn about(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
     }
 
     /// Names the limit that was passed.
@@ -126,8 +131,7 @@ impl From<BlobError> for Problem {
         let detail = error.to_string();
         match error {
             BlobError::Mismatch { .. } => {
-                let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest", detail);
-                Self { field: Some("digest".to_owned()), ..problem }
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest", detail).about("digest")
             }
             BlobError::TooLong { limit } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", detail).limit(&limit)
