@@ -10,6 +10,7 @@ mod clock;
 pub mod events;
 mod http;
 pub mod keys;
+pub mod metrics;
 pub mod options;
 pub mod pages;
 pub mod pipeline;

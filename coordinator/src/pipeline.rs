@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
 use tallymill_protocol::{Digest, HostId, JobId, Micros};
@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::events::Events;
+use crate::metrics::{Abandoned, Metrics};
 
 /// Commands decided into one batch at most.
 const MAX_BATCH: usize = 1_024;
@@ -94,6 +95,12 @@ impl Pipeline {
         self.send(|caller| Input::Needs(host, need, caller)).await
     }
 
+    /// Commands and looks that wait for the engine.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Whether commands are taken and the last commit succeeded.
     #[must_use]
     pub fn ready(&self) -> bool {
@@ -141,6 +148,8 @@ pub struct Parts {
     pub queue: usize,
     /// Batches of events kept.
     pub events: usize,
+    /// Where batches, commits and verdicts are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A running pipeline: how to ask it, its events, and how it ended.
@@ -156,6 +165,7 @@ pub struct Running {
 }
 
 struct InFlight {
+    started: Instant,
     commit: JoinHandle<(Box<Step>, Result<(), CommitError>)>,
     callers: Vec<(Token, Caller<Reply>)>,
     looks: Vec<Look>,
@@ -173,6 +183,7 @@ struct Worker {
     next: u64,
     decided: usize,
     in_flight: Option<InFlight>,
+    abandoned: Abandoned,
 }
 
 /// Loads the database and starts the thread.
@@ -182,6 +193,8 @@ struct Worker {
 pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
     let snapshot = parts.store.load().await?;
     let (epoch, sequence) = (snapshot.epoch, snapshot.sequence);
+    let mut abandoned = Abandoned::default();
+    abandoned.fresh(&snapshot.hosts);
     let engine = Engine::new(parts.identity.clone(), parts.config.clone(), snapshot, clock::now())?;
     let events = Arc::new(Events::new(parts.events, sequence));
     let ready = Arc::new(AtomicBool::new(true));
@@ -199,6 +212,7 @@ pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
         next: 0,
         decided: 0,
         in_flight: None,
+        abandoned,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
@@ -287,6 +301,7 @@ impl Worker {
         if self.in_flight.is_some() || self.decided == 0 {
             return;
         }
+        self.parts.metrics.batch(self.decided);
         self.decided = 0;
         let now = clock::now();
         self.engine.dispatch(now);
@@ -305,13 +320,17 @@ impl Worker {
                 if step.batch.is_empty() { Ok(()) } else { store.commit(&step.batch).await };
             (step, result)
         });
-        self.in_flight = Some(InFlight { commit, callers, looks });
+        self.in_flight = Some(InFlight { started: Instant::now(), commit, callers, looks });
     }
 
     /// Lets replies, looks and events go, now that their batch is durable.
     fn settle(&mut self, done: Option<(Box<Step>, Result<(), CommitError>)>) -> Result<(), String> {
         let Some(flight) = self.in_flight.take() else { return Ok(()) };
         let (step, result) = done.ok_or_else(|| "the commit was interrupted".to_owned())?;
+        let metrics = &self.parts.metrics;
+        if !step.batch.is_empty() {
+            metrics.committed(flight.started.elapsed(), result.is_ok());
+        }
         result.map_err(|error| {
             // Before the callers are dropped: who hears "unavailable" must not read "ready" after it.
             self.ready.store(false, Ordering::Release);
@@ -320,10 +339,12 @@ impl Worker {
         let step = *step;
         if !step.batch.is_empty() {
             self.acknowledged = step.batch.sequence;
+            metrics.lapsed(self.abandoned.fresh(&step.batch.hosts));
         }
         self.events.add(self.acknowledged, &step.events);
         let mut callers: std::collections::HashMap<_, _> = flight.callers.into_iter().collect();
         for (token, reply) in step.replies {
+            metrics.replied(&reply);
             // A caller that went away is no reason to stop.
             callers.remove(&token).map(|caller| caller.send(Ok(reply)));
         }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tallymill_engine::{Config, rows::Identity};
@@ -16,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::blobs::{BlobError, BlobStore};
 use crate::http::{self, App};
 use crate::keys::{self, KeyError};
+use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pipeline::{self, Parts, PipelineError};
 use crate::tokens::Tokens;
@@ -125,7 +125,15 @@ pub async fn start_with(
     let mut config = Config::new(grants, options.operators.clone(), keys::random()?);
     config.admission = options.admission;
     let (queue, events) = (options.bounds.queue, options.bounds.events);
-    let parts = Parts { store: Arc::<dyn Store>::clone(&store), identity, config, queue, events };
+    let metrics = Arc::new(Metrics::default());
+    let parts = Parts {
+        store: Arc::<dyn Store>::clone(&store),
+        identity,
+        config,
+        queue,
+        events,
+        metrics: Arc::clone(&metrics),
+    };
     let running = pipeline::start(parts).await?;
     let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
     let listener = TcpListener::bind(options.listen).await.map_err(io("listen"))?;
@@ -143,7 +151,7 @@ pub async fn start_with(
         tokens,
         epoch: running.epoch,
         stopping: stopped.clone(),
-        requests: AtomicU64::new(0),
+        metrics,
         tables: http::work::Tables::default(),
         books: std::sync::Mutex::default(),
     });

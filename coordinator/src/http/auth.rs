@@ -1,7 +1,6 @@
 //! The guard before every handler: protocol version, bearer token, role.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -67,7 +66,6 @@ pub async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    app.requests.fetch_add(1, Ordering::Relaxed);
     // Apart from its body a request can be shared between threads.
     let (mut parts, body) = request.into_parts();
     match admit(&app, role, &parts).await {

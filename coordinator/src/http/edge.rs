@@ -1,20 +1,33 @@
-//! The outermost layer: errors that come from below the handlers become problem documents too.
+//! The outermost layer: counts requests; errors that come from below the handlers become problem documents too.
+
+use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tallymill_protocol::work::MAX_REQUEST;
 
-use super::problem::Problem;
+use super::App;
+use super::problem::{Kind, Problem};
 
 /// Longest text of a foreign error that is passed on, bytes.
 const MAX_TEXT: usize = 1_024;
 
-/// Runs a request and sees to it that an error is a problem document or, for people, a page.
-pub async fn outermost(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+/// Runs a request, sees to it that an error is a problem document or, for people, a page, and counts it.
+pub async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request.extensions().get().map_or("none", MatchedPath::as_str).to_owned();
+    let response = told(next.run(request).await).await;
+    app.metrics.answered(&method, route, response.status().as_u16());
+    if let Some(Kind(kind)) = response.extensions().get() {
+        app.metrics.problem(kind);
+    }
+    response
+}
+
+async fn told(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_ours(&response) {
         return response;

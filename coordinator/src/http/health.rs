@@ -1,17 +1,18 @@
 //! Health, metrics and what anybody may know of the network.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use tallymill_protocol::{PROTOCOL_VERSION, Tariff};
 
 use super::App;
 use super::model::Id;
 use super::model::service::{Limits, Network};
 use super::problem::Problem;
+use crate::metrics::MEDIA_TYPE;
 
 #[utoipa::path(
     get, path = "/livez",
@@ -37,20 +38,12 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     get, path = "/metrics",
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The counters")),
 )]
-pub async fn metrics(State(app): State<Arc<App>>) -> Result<String, Problem> {
-    let view = app.pipeline.network().await?;
-    let gauges = [
-        ("tallymill_hosts", view.hosts),
-        ("tallymill_hosts_active", view.active),
-        ("tallymill_jobs_live", view.jobs),
-        ("tallymill_leases", view.leases),
-        ("tallymill_hosts_waiting", view.waiting),
-    ];
-    let gauge = |(name, value): (&str, usize)| format!("# TYPE {name} gauge\n{name} {value}\n");
-    let requests = app.requests.load(Ordering::Relaxed);
-    let requests =
-        format!("# TYPE tallymill_requests counter\ntallymill_requests_total {requests}\n");
-    Ok(gauges.map(gauge).concat() + &requests + "# EOF\n")
+pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    // An engine that cannot answer is when operators look; the other figures are told all the same.
+    let view = if app.pipeline.ready() { app.pipeline.network().await.ok() } else { None };
+    let text = app.metrics.text(app.ready(), app.pipeline.depth(), view);
+    let text = text.map_err(|error| Problem::internal(&error))?;
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response())
 }
 
 #[utoipa::path(

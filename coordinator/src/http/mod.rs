@@ -20,7 +20,6 @@ mod query;
 mod submission;
 pub mod work;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -37,6 +36,7 @@ use tokio::sync::watch;
 use crate::authz::ROUTES;
 use crate::blobs::BlobStore;
 use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pages::views::Books;
 use crate::pipeline::Pipeline;
@@ -63,8 +63,8 @@ pub struct App {
     pub epoch: u64,
     /// Whether the process is about to stop: no new leases then, and nobody waits.
     pub stopping: watch::Receiver<bool>,
-    /// Requests answered so far.
-    pub requests: AtomicU64,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Leaves of input tables that were used lately.
     pub tables: work::Tables,
     /// What the last examination of the ledger found.
@@ -96,7 +96,7 @@ pub fn router(app: &Arc<App>) -> Router {
     router
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
-        .layer(middleware::from_fn(edge::outermost))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), edge::outermost))
         .with_state(Arc::clone(app))
 }
 

@@ -10,6 +10,10 @@ use crate::blobs::BlobError;
 use crate::pipeline::Unavailable;
 use crate::tokens::TokenError;
 
+/// The kind of a problem, beside its response.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind(pub &'static str);
+
 /// An error as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -96,6 +100,7 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(document)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.extensions_mut().insert(Kind(self.name));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

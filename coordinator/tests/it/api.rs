@@ -3,9 +3,9 @@
 use reqwest::Method;
 use tallymill_protocol::cbor::Text;
 use tallymill_protocol::work::MAX_REQUEST;
-use tallymill_protocol::{Keypair, Message};
+use tallymill_protocol::{Keypair, Manifest, Message, Nonce, Revocation};
 
-use crate::world::{World, problem};
+use crate::world::{Person, Worker, World, network, now, problem, receipt};
 
 #[tokio::test]
 async fn a_relayed_or_reused_challenge_is_refused() {
@@ -94,4 +94,61 @@ async fn parameters_that_are_wrong_are_named() {
         let told = problem(world.get(&payer, &path.replace("JOB", &job)).await, 400).await;
         assert_eq!(told["field"], field, "{path}: {told}");
     }
+}
+
+/// The owner withdraws a host, whose leases end.
+async fn withdraw(world: &World, owner: &Person, host: &Worker) {
+    let id = owner.pair.public();
+    let revocation = Revocation {
+        format: 1,
+        network: network(),
+        owner: id.into(),
+        host: host.person.pair.public().into(),
+        issued: now(),
+    };
+    let body = owner.pair.sign(&revocation).to_bytes();
+    let path = format!("/api/v1/accounts/{id}/revoke");
+    let answer = world.as_person(owner, Method::POST, &path, body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+}
+
+#[tokio::test]
+async fn metrics_count_requests_problems_commits_and_verdicts() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let host = world.host(3, &payer).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let token = world.lease(&host).await;
+    let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"")], b"");
+    assert_eq!(world.report(&host, upload).await.verdicts.0, [0]);
+    let again = world.manifest(&payer, 1).await;
+    world.submitted(&payer, &Manifest { nonce: Nonce([1; 16]), ..again }).await;
+    world.lease(&host).await;
+    withdraw(&world, &payer, &host).await;
+    world.get(&payer, &format!("/api/v1/jobs/{job}")).await;
+    problem(world.get(&payer, "/nowhere").await, 404).await;
+    let answer = world.call(Method::GET, "/metrics").send().await.unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    let text = answer.text().await.unwrap();
+    for line in [
+        r#"tallymill_requests_total{method="GET",route="/api/v1/jobs/{id}",status="200"} 1"#,
+        r#"tallymill_requests_total{method="GET",route="none",status="404"} 1"#,
+        r#"tallymill_problems_total{kind="not-found"} 1"#,
+        r#"tallymill_receipts_total{verdict="settled"} 1"#,
+        "tallymill_reports_total 1",
+        "tallymill_lapsed_tasks_total 1",
+        "tallymill_leases 0",
+        "tallymill_ready 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse::<u64>().unwrap()
+    };
+    assert!(value("tallymill_commit_seconds_count ") > 2);
+    assert!(value("tallymill_batch_size_count ") > 2);
+    assert!(!text.contains(&job), "an id is no label");
+    assert!(text.ends_with("# EOF\n"));
 }

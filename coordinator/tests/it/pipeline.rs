@@ -67,6 +67,7 @@ async fn a_failed_commit_answers_unavailable_and_the_process_recovers() {
         config,
         queue: 16,
         events: 16,
+        metrics: Arc::default(),
     };
     let running = start(parts).await.unwrap();
     let pipeline = running.pipeline;
