@@ -78,7 +78,8 @@ impl BlobStore {
         self.directory.join(digest.to_string())
     }
 
-    /// Stores what `body` gives under `digest`, and tells its length.
+    /// Stores what `body` gives under `digest`, and tells its length. A blob that is here already is not written again,
+    /// but who sends it must know all of its bytes.
     ///
     /// # Errors
     /// When it is too long, is broken off, has another digest, or cannot be written; nothing is kept then.
@@ -87,9 +88,12 @@ impl BlobStore {
         digest: Digest,
         body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<u64, BlobError> {
+        if self.length(digest).await?.is_some() {
+            return self.receive(digest, None, body).await;
+        }
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = self.directory.join(format!("{digest}.{number}.tmp"));
-        let stored = self.receive(digest, &temporary, body).await;
+        let stored = self.write(digest, &temporary, body).await;
         if stored.is_err() {
             // It may not even exist; the next start removes what is left.
             drop(fs::remove_file(&temporary).await);
@@ -97,13 +101,28 @@ impl BlobStore {
         stored
     }
 
-    async fn receive<E: std::fmt::Display>(
+    async fn write<E: std::fmt::Display>(
         &self,
         digest: Digest,
         temporary: &Path,
-        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<u64, BlobError> {
         let mut file = File::create(temporary).await?;
+        let length = self.receive(digest, Some(&mut file), body).await?;
+        file.flush().await?;
+        file.sync_all().await?;
+        fs::rename(temporary, self.path(digest)).await?;
+        File::open(&self.directory).await?.sync_all().await?;
+        Ok(length)
+    }
+
+    /// Reads a body to its end, checks that it is this blob, and tells its length.
+    async fn receive<E: std::fmt::Display>(
+        &self,
+        digest: Digest,
+        mut file: Option<&mut File>,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<u64, BlobError> {
         let (mut hasher, mut length) = (blake3::Hasher::new(), 0u64);
         while let Some(part) = body.next().await {
             let part = part.map_err(|error| BlobError::Broken(error.to_string()))?;
@@ -112,16 +131,14 @@ impl BlobStore {
                 return Err(BlobError::TooLong { limit: self.limit });
             }
             hasher.update(&part);
-            file.write_all(&part).await?;
+            if let Some(file) = &mut file {
+                file.write_all(&part).await?;
+            }
         }
         let found = Digest(*hasher.finalize().as_bytes());
         if found != digest {
             return Err(BlobError::Mismatch { expected: digest, found });
         }
-        file.flush().await?;
-        file.sync_all().await?;
-        fs::rename(temporary, self.path(digest)).await?;
-        File::open(&self.directory).await?.sync_all().await?;
         Ok(length)
     }
 
@@ -223,6 +240,21 @@ mod tests {
         assert_eq!(store.read(digest, 2, 3).await.unwrap().unwrap(), b"234");
         assert_eq!(store.read(digest, 8, 3).await.unwrap(), None);
         assert_eq!(store.length(Digest::ZERO).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_is_here_is_checked_and_not_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(directory.path(), 4).await.unwrap();
+        let digest = Digest::of(b"abcd");
+        store.put(digest, body(&[b"abcd"])).await.unwrap();
+        let wrong = store.put(digest, body(&[b"abce"])).await;
+        assert!(matches!(wrong, Err(BlobError::Mismatch { .. })));
+        let written = std::fs::metadata(store.path(digest)).unwrap().modified().unwrap();
+        assert_eq!(store.put(digest, body(&[b"ab", b"cd"])).await.unwrap(), 4);
+        let now = std::fs::metadata(store.path(digest)).unwrap().modified().unwrap();
+        assert_eq!(now, written);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod options;
 pub mod pages;
 pub mod pipeline;
+mod quota;
 pub mod service;
 pub mod tokens;
 

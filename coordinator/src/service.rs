@@ -18,6 +18,7 @@ use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pipeline::{self, Parts, PipelineError};
+use crate::quota::Quota;
 use crate::tokens::Tokens;
 
 /// Longest time that requests under way get at the end.
@@ -148,6 +149,7 @@ pub async fn start_with(
         pipeline: running.pipeline,
         events: running.events,
         blobs,
+        quota: Quota::default(),
         tokens,
         epoch: running.epoch,
         stopping: stopped.clone(),

@@ -17,9 +17,10 @@ use super::auth::Caller;
 use super::model::Bytes as Octets;
 use super::problem::Problem;
 use super::{App, id, unexpected};
-use crate::blobs::Reader;
+use crate::blobs::{BlobError, Reader};
 use crate::clock;
 use crate::pipeline::Need;
+use crate::quota::Reservation;
 
 async fn owner(app: &App, caller: &Caller) -> Result<AccountId, Problem> {
     if let Some(account) = caller.account {
@@ -38,17 +39,61 @@ pub async fn upload(
     State(app): State<Arc<App>>,
     Path(digest): Path<String>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let digest: Digest = id("digest", &digest)?;
     let account = owner(&app, &caller).await?;
-    let limit = app.options.bounds.account_bytes;
-    if app.store.blob_bytes(account).await? >= limit {
-        let status = StatusCode::INSUFFICIENT_STORAGE;
-        return Err(
-            Problem::new(status, "quota", "this account stores as much as it may").limit(&limit)
-        );
+    let room = room(&app, account, digest, announced(&app, &headers)?).await?;
+    // What hosts upload are outputs: nobody's until their tasks are decided.
+    let reader = caller.account.map(Reader::Account);
+    // On a task of its own: a caller that hangs up in the end must not leave bytes that nobody is charged for.
+    let stored = tokio::spawn(store(app, account, digest, room, body));
+    let app = stored.await.map_err(|error| Problem::internal(&error))??;
+    if let Some(reader) = reader {
+        app.blobs.share(digest, reader).await?;
     }
+    Ok(StatusCode::CREATED)
+}
+
+/// The length that an upload announces, if it is one that this coordinator takes.
+fn announced(app: &App, headers: &HeaderMap) -> Result<u64, Problem> {
+    let value = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = value.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let (status, detail) = (StatusCode::LENGTH_REQUIRED, "content-length: announce the length");
+        let problem = Problem::new(status, "length", detail).about("content-length");
+        problem.next("send the header Content-Length instead of chunks")
+    })?;
+    let limit = app.options.bounds.blob;
+    if length > limit { Err(BlobError::TooLong { limit }.into()) } else { Ok(length) }
+}
+
+/// Reserves room for an upload; bytes that are here already take none.
+async fn room(
+    app: &App,
+    account: AccountId,
+    digest: Digest,
+    length: u64,
+) -> Result<Option<Reservation>, Problem> {
+    if app.store.blob(digest).await?.is_some() && app.blobs.length(digest).await?.is_some() {
+        return Ok(None);
+    }
+    let limit = app.options.bounds.account_bytes;
+    let room = app.quota.reserve(&*app.store, account, length, limit).await?;
+    room.map(Some).ok_or_else(|| {
+        let detail = format!("quota: with {length} more bytes this account would store too much");
+        let problem = Problem::new(StatusCode::INSUFFICIENT_STORAGE, "quota", detail);
+        problem.limit(&limit).next("ask the operator for more room")
+    })
+}
+
+async fn store(
+    app: Arc<App>,
+    account: AccountId,
+    digest: Digest,
+    room: Option<Reservation>,
+    body: Body,
+) -> Result<Arc<App>, Problem> {
     let length = app.blobs.put(digest, body.into_data_stream()).await?;
     let row = BlobRow { digest, length, account, at: clock::now() };
     match app.pipeline.ask(Command::AddBlob(row)).await? {
@@ -56,11 +101,8 @@ pub async fn upload(
         Reply::Refused(refusal) => return Err(refusal.into()),
         _ => return Err(unexpected()),
     }
-    // What hosts upload are outputs: nobody's until their tasks are decided.
-    if caller.host.is_none() {
-        app.blobs.share(digest, Reader::Account(account)).await?;
-    }
-    Ok(StatusCode::CREATED)
+    room.into_iter().for_each(Reservation::keep);
+    Ok(app)
 }
 
 /// First and last byte of a `Range` header with one range; `None` without one.

@@ -40,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pages::views::Books;
 use crate::pipeline::Pipeline;
+use crate::quota::Quota;
 use crate::tokens::Tokens;
 use problem::Problem;
 
@@ -57,6 +58,8 @@ pub struct App {
     pub events: Arc<Events>,
     /// Blobs.
     pub blobs: BlobStore,
+    /// Room for blobs.
+    pub quota: Quota,
     /// Logins.
     pub tokens: Tokens,
     /// Epoch of the leases.

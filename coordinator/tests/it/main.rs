@@ -13,4 +13,6 @@ mod reports;
 #[cfg(test)]
 mod submissions;
 #[cfg(test)]
+mod uploads;
+#[cfg(test)]
 mod world;

@@ -45,10 +45,15 @@ pub fn now() -> Micros {
     Micros(u64::try_from(since.as_micros()).unwrap())
 }
 
-async fn serve(data: &std::path::Path, operator: &Keypair) -> (Handle, String) {
+async fn serve(
+    data: &std::path::Path,
+    operator: &Keypair,
+    change: impl FnOnce(&mut Options),
+) -> (Handle, String) {
     let mut options = Options::new("127.0.0.1:0".parse().unwrap(), data.to_owned(), network());
     options.operators = vec![operator.public().into()];
     options.bounds.blob = 4_096;
+    change(&mut options);
     let handle = tallymill_coordinator::start(options).await.unwrap();
     let url = format!("http://{}", handle.addr);
     (handle, url)
@@ -64,9 +69,14 @@ pub async fn problem(response: Response, status: u16) -> Value {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts with options that a test changes.
+    pub async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let operator = Keypair::from_secret(&[1; 32]);
-        let (handle, url) = serve(data.path(), &operator).await;
+        let (handle, url) = serve(data.path(), &operator, change).await;
         Self { handle, url, client: reqwest::Client::new(), operator, data }
     }
 
@@ -78,7 +88,7 @@ impl World {
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
         self.handle.shutdown().await.unwrap();
-        let (handle, url) = serve(self.data.path(), &self.operator).await;
+        let (handle, url) = serve(self.data.path(), &self.operator, |_| {}).await;
         Self { handle, url, ..self }
     }
 
