@@ -88,6 +88,7 @@ routes! {
     get "/api/v1/jobs/{id}/tasks" Member jobs::tasks, "Decided tasks";
     get "/api/v1/jobs/{id}/tasks/{task}" Account jobs::task, "A task with its replicas";
     get "/api/v1/jobs/{id}/tasks/{task}/output" Member jobs::output, "The output of a decided task";
+    get "/api/v1/jobs/{id}/tasks/{task}/log" Account jobs::log, "What a run of a decided task wrote to standard error";
     get "/api/v1/jobs/{id}/results" Member jobs::results, "Results in the order of their decisions";
     get "/api/v1/jobs/{id}/receipts/{task}" Member jobs::receipts, "Evidence for a decided task";
     post "/api/v1/jobs/{id}/cancel" Account jobs::cancel, "Stops a job";

@@ -1,7 +1,7 @@
 //! A submitted job: progress, results, cancellation, the reasons it waits.
 
 use reqwest::Method;
-use tallymill_protocol::JobId;
+use tallymill_protocol::{Digest, HostId, JobId};
 
 use crate::http::Body;
 use crate::model::JobView;
@@ -66,6 +66,16 @@ impl JobHandle {
     /// When the task is not decided, or is private to somebody else.
     pub async fn evidence(&self, task: u32) -> Result<serde_json::Value, Error> {
         self.client.http.get(&format!("/api/v1/jobs/{}/receipts/{task}", self.id)).await
+    }
+
+    /// What one host's run of a decided task wrote to standard error; `digest` is the `log` of that run in [`Self::task`].
+    ///
+    /// # Errors
+    /// When the task is not decided, that host did not run it, this account does not pay for the job, or the bytes do not
+    /// match.
+    pub async fn log(&self, task: u32, host: HostId, digest: Digest) -> Result<Vec<u8>, Error> {
+        let path = format!("/api/v1/jobs/{}/tasks/{task}/log?host={host}", self.id);
+        self.client.download(&path, digest).await
     }
 
     /// One task with its attempts.

@@ -145,12 +145,26 @@ async fn logs(common: &Common, job: &JobHandle, task: u32) -> anyhow::Result<()>
     if attempts.is_empty() {
         ui::note("no run of this task is decided yet");
     }
+    let several = attempts.len() > 1;
     for attempt in attempts {
-        let text = attempt.get("log_inline").and_then(Value::as_str).unwrap_or_default();
-        let log = data_encoding::BASE64.decode(text.as_bytes()).unwrap_or_default();
+        let log = log(job, task, &attempt).await?;
+        if several {
+            let host = attempt.get("host").and_then(Value::as_str).unwrap_or_default();
+            ui::note(format!("host {}", ui::plain(host)));
+        }
         String::from_utf8_lossy(&log).lines().for_each(|line| ui::line(ui::plain(line)));
     }
     Ok(())
+}
+
+/// What an attempt wrote to standard error: small logs come with it, large ones are fetched.
+async fn log(job: &JobHandle, task: u32, attempt: &Value) -> anyhow::Result<Vec<u8>> {
+    let text = |field: &str| attempt.get(field).and_then(Value::as_str);
+    if let Some(inline) = text("log_inline") {
+        return data_encoding::BASE64.decode(inline.as_bytes()).context("a log is not base64");
+    }
+    let (Some(host), Some(digest)) = (text("host"), text("log")) else { return Ok(Vec::new()) };
+    Ok(job.log(task, host.parse()?, digest.parse()?).await?)
 }
 
 async fn why(common: &Common, job: &JobHandle) -> anyhow::Result<()> {

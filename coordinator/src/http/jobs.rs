@@ -11,7 +11,9 @@ use serde::Deserialize;
 use tallymill_audit::Evidence;
 use tallymill_engine::rows::{JobRow, JobState, TaskState};
 use tallymill_engine::{Command, Reply};
-use tallymill_protocol::{Manifest, Message as _, Signed, TaskIndex, Visibility};
+use tallymill_protocol::{
+    Digest, HostId, Manifest, Message as _, Receipt, Signed, TaskIndex, Visibility,
+};
 use tallymill_storage::{JobFilter, Page};
 use utoipa::ToSchema;
 
@@ -19,7 +21,7 @@ use super::auth::Caller;
 use super::model::jobs::{Job, Quote, Replica, Results, Submitted, Task, TaskDetail, VoidRun, Why};
 use super::model::{Bytes as Octets, Cbor, Done, Id, Part, jobs as model, names};
 use super::problem::Problem;
-use super::query::{self, JobsQuery, Paging, Query, TasksQuery};
+use super::query::{self, JobsQuery, Paging, Query, RunQuery, TasksQuery};
 use super::{App, id, json as body_json, message, once, submission, unexpected};
 use crate::pipeline::Need;
 
@@ -268,13 +270,53 @@ pub async fn output(
         decided.output.ok_or_else(|| Problem::missing("output: the task has no result"))?;
     let replicas = app.store.replicas(row.id, task).await?;
     let stands = replicas.into_iter().find(|replica| decided.host == Some(replica.host));
-    match stands.and_then(|replica| replica.output) {
-        Some(bytes) => {
-            let kind = (header::CONTENT_TYPE, "application/octet-stream");
-            Ok(([kind, (header::CACHE_CONTROL, "private")], bytes).into_response())
-        }
-        None => super::blobs::send(&app, digest, &headers).await,
+    bytes(&app, stands.and_then(|replica| replica.output), digest, &headers).await
+}
+
+/// What a run of a decided task wrote to standard error, for the payer: it may tell what the inputs were.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/tasks/{task}/log",
+    params(RunQuery, ("range" = Option<String>, Header, description = "One range of bytes, of logs that are blobs")),
+    responses(
+        (status = 200, body = Octets, content_type = "application/octet-stream", description = "The log"),
+        (status = 206, body = Octets, content_type = "application/octet-stream", description = "The range"),
+    ),
+)]
+pub async fn log(
+    State(app): State<Arc<App>>,
+    Path((job, task)): Path<(String, String)>,
+    Query(asked): Query<RunQuery>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let row = row(&app, &job).await?;
+    if !caller.is(row.payer) {
+        return Err(Problem::forbidden("only the payer reads what runs wrote to standard error"));
     }
+    let host: Option<HostId> = asked.host.map(|host| id("host", &host)).transpose()?;
+    let task = TaskIndex(id("task", &task)?);
+    let decided = app.store.task(row.id, task).await?;
+    let decided = decided.ok_or_else(|| Problem::missing("decided task"))?;
+    let mut replicas = app.store.replicas(row.id, task).await?;
+    let wanted = replicas.iter().position(|replica| Some(replica.host) == host.or(decided.host));
+    // Of a task without a result that stands, any run may tell what went wrong.
+    let any = (host.is_none() && !replicas.is_empty()).then_some(0);
+    let missing = || Problem::missing("run of this task");
+    let replica = replicas.swap_remove(wanted.or(any).ok_or_else(missing)?);
+    let receipt = Receipt::from_bytes(&replica.receipt).map_err(|_| unexpected())?;
+    bytes(&app, replica.log, receipt.log, &headers).await
+}
+
+/// Sends bytes that were stored with their replica, or else as a blob.
+async fn bytes(
+    app: &App,
+    inline: Option<Vec<u8>>,
+    digest: Digest,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let Some(bytes) = inline else { return super::blobs::send(app, digest, headers).await };
+    let kind = (header::CONTENT_TYPE, "application/octet-stream");
+    Ok(([kind, (header::CACHE_CONTROL, "private")], bytes).into_response())
 }
 
 #[utoipa::path(

@@ -62,6 +62,7 @@ const fn work() {}
         jobs::tasks,
         jobs::task,
         jobs::output,
+        jobs::log,
         jobs::results,
         jobs::receipts,
         jobs::cancel,

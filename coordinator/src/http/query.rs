@@ -130,6 +130,16 @@ pub struct TransfersQuery {
     pub account: Option<String>,
 }
 
+/// Which run of a task.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RunQuery {
+    /// The host that ran it; without it, the one whose result stands, else the first.
+    #[param(value_type = Id, required = false)]
+    pub host: Option<String>,
+}
+
 /// Which topics: `network`, `job:ID`, `account:ID`, joined by commas.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -1,8 +1,9 @@
 //! What is shown to whom and when: outputs, private jobs, events; and that a stop keeps nobody waiting.
 
 use reqwest::Method;
+use serde_json::Value;
 use tallymill_protocol::work::{WorkReply, WorkRequest};
-use tallymill_protocol::{Digest, Manifest, Message as _, Visibility};
+use tallymill_protocol::{Digest, Manifest, Message as _, Receipt, Visibility};
 
 use crate::world::{World, asking, problem, receipt};
 
@@ -23,6 +24,40 @@ async fn an_output_is_nobodys_until_its_task_is_decided() {
     assert_eq!(world.report(&host, upload).await.verdicts.0, [0]);
     let read = world.get(&stranger, &path).await.bytes().await.unwrap();
     assert_eq!(Digest::of(&read), digest);
+}
+
+#[tokio::test]
+async fn a_long_log_is_read_by_the_payer_alone_once_its_task_is_decided() {
+    let world = World::start().await;
+    let (payer, stranger) = (world.person(2, 100).await, world.person(5, 0).await);
+    let host = world.host(3, &payer).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let token = world.lease(&host).await;
+    let digest = world.upload(&host.person, b"what went on").await;
+    let path = format!("/api/v1/jobs/{job}/tasks/0/log");
+    problem(world.get(&payer, &path).await, 404).await;
+    let told = Receipt { log: digest, ..receipt(&token.peek().unwrap(), b"") };
+    let upload = host.upload(&token, &[told], b"");
+    assert_eq!(world.report(&host, upload).await.verdicts.0, [0]);
+    let task = world.get(&payer, &format!("/api/v1/jobs/{job}/tasks/0")).await;
+    let replica = &task.json::<Value>().await.unwrap()["replicas"][0];
+    assert_eq!(
+        (&replica["log"], &replica["log_inline"]),
+        (&digest.to_string().into(), &Value::Null)
+    );
+    let named = format!("{path}?host={}", host.person.pair.public());
+    for path in [&path, &named] {
+        assert_eq!(world.get(&payer, path).await.text().await.unwrap(), "what went on");
+        problem(world.get(&stranger, path).await, 403).await;
+    }
+    let part = world.call(Method::GET, &path).bearer_auth(&payer.token).header("range", "bytes=5-");
+    let part = part.send().await.unwrap();
+    assert_eq!(
+        (part.status(), part.text().await.unwrap().as_str()),
+        (206.try_into().unwrap(), "went on")
+    );
+    let other = format!("{path}?host={}", payer.pair.public());
+    problem(world.get(&payer, &other).await, 404).await;
 }
 
 #[tokio::test]

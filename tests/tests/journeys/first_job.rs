@@ -56,6 +56,37 @@ fn dev_runs_a_job_whose_results_price_and_receipts_hold() {
     assert_eq!(dev.stop(), Some(0));
 }
 
+/// Says so much on standard error that it travels as a blob.
+const TALKER: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 2)
+    (func (export "_start")
+        (memory.fill (i32.const 16) (i32.const 120) (i32.const 100000))
+        (i32.store (i32.const 0) (i32.const 16))
+        (i32.store (i32.const 4) (i32.const 100000))
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+#[test]
+fn a_log_that_travels_as_a_blob_is_shown_to_its_payer() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("talker.wasm"), wat::parse_str(TALKER).unwrap()).unwrap();
+    let mut dev = command(folder);
+    let mut dev =
+        Part::start(dev.args(["--json", "dev", "--listen", "127.0.0.1:0"]), folder, "dev");
+    let url = dev.says()["url"].as_str().unwrap().to_owned();
+    let tell = |json: &[&str], words: &[&str]| {
+        let common = ["--url", &url, "--key", ".tallymill/account.key"];
+        call(command(folder).args(json).args(common).args(words), b"")
+    };
+    let submit = ["submit", "talker.wasm", "--range", "0..=0", "--quorum", "2", "--wait"];
+    let said = tell(&["--json"], &submit).json();
+    let logs = tell(&[], &["job", "logs", said[0]["id"].as_str().unwrap(), "0"]).good();
+    let lines: Vec<&str> = logs.lines().collect();
+    assert_eq!(lines, vec!["x".repeat(100_000); 2], "one from each host");
+    assert_eq!(dev.stop(), Some(0));
+}
+
 #[test]
 fn a_local_receipt_holds_until_a_byte_of_it_is_changed() {
     let folder = tempfile::tempdir().unwrap();
