@@ -12,6 +12,9 @@ pub const MAX_MODULE: u64 = 64 << 20;
 /// Most tasks of a table job here: its leaves are held in memory while it is leased.
 pub const MAX_TABLE: u32 = 1 << 20;
 
+/// Longest input of one task, bytes; more is passed as a file.
+pub const MAX_INPUT: u64 = 64 << 20;
+
 /// A manifest whose signature holds, by the key that stands for its submitter, who is the caller.
 pub async fn signed(
     app: &App,
@@ -112,6 +115,11 @@ async fn table(
     let bytes = bytes.ok_or_else(unexpected)?;
     let mut longest = 0;
     for (at, entry) in bytes.as_chunks().0.iter().map(TableEntry::from_bytes).enumerate() {
+        if entry.length > MAX_INPUT {
+            let detail = format!("inputs[{at}]: longer than {MAX_INPUT} bytes");
+            let problem = Problem::field(format!("inputs[{at}]"), detail).limit(&MAX_INPUT);
+            return Err(problem.next("pass it as a file instead"));
+        }
         if entry.offset.checked_add(entry.length).is_none_or(|end| end > length) {
             let detail = format!("inputs[{at}]: it ends behind the blob's {length} bytes");
             return Err(Problem::field(format!("inputs[{at}]"), detail));

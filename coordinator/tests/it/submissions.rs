@@ -4,10 +4,15 @@ use reqwest::Method;
 use serde_json::Value;
 use tallymill_protocol::cbor::{Blob, List};
 use tallymill_protocol::{
-    Digest, File, Inputs, Manifest, Message as _, Network, Signed, SignedBytes, Visibility,
+    Digest, File, Inputs, Manifest, Message as _, Network, Signed, SignedBytes, TableEntry,
+    Visibility, merkle,
 };
 
 use crate::world::{Person, World, problem};
+
+fn number(value: &Value) -> i64 {
+    value.as_str().unwrap().parse().unwrap()
+}
 
 async fn refused(world: &World, who: &Person, manifest: &Manifest) -> Value {
     problem(world.submit(who, manifest).await, 400).await
@@ -47,6 +52,38 @@ async fn a_manifest_of_another_network_or_with_wrong_lists_is_named() {
     let inputs = Inputs::Table { root: Digest::ZERO, count: 1 << 21, blob: honest.module };
     let told = refused(&world, &payer, &Manifest { inputs, ..honest.clone() }).await;
     assert_eq!((&told["field"], &told["limit"]), (&"inputs.count".into(), &"1048576".into()));
+}
+
+/// A manifest whose one input lies there, in a blob with one entry and three bytes.
+async fn with_input(world: &World, payer: &Person, offset: u64, length: u64) -> Manifest {
+    let entry = TableEntry { offset, length, digest: Digest::of(b"abc") }.to_bytes();
+    let blob = world.upload(payer, &[entry.as_slice(), b"abc"].concat()).await;
+    let root = merkle::root(&[merkle::leaf(&entry)]);
+    let inputs = Inputs::Table { root, count: 1, blob };
+    Manifest { inputs, ..world.manifest(payer, 1).await }
+}
+
+#[tokio::test]
+async fn inputs_that_are_too_long_or_end_behind_their_blob_are_named() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let first = TableEntry::SIZE as u64;
+    let long = with_input(&world, &payer, first, (64 << 20) + 1).await;
+    let told = refused(&world, &payer, &long).await;
+    assert_eq!((&told["field"], &told["limit"]), (&"inputs[0]".into(), &"67108864".into()));
+    assert!(told["next"].as_str().unwrap().contains("file"), "{told}");
+    for (offset, length) in [(first, 4), (first + 1, 3), (u64::MAX, 2)] {
+        let behind = with_input(&world, &payer, offset, length).await;
+        let told = refused(&world, &payer, &behind).await;
+        assert_eq!(told["field"], "inputs[0]", "{told}");
+        assert!(told["detail"].as_str().unwrap().contains("51 bytes"), "{told}");
+    }
+    let right = with_input(&world, &payer, first, 3).await;
+    let Inputs::Table { count, blob, .. } = right.inputs else { unreachable!() };
+    let other = Inputs::Table { root: Digest::ZERO, count, blob };
+    let told = refused(&world, &payer, &Manifest { inputs: other, ..right.clone() }).await;
+    assert_eq!(told["field"], "inputs.root");
+    world.submitted(&payer, &right).await;
 }
 
 #[tokio::test]
@@ -101,7 +138,22 @@ async fn an_idempotency_key_answers_the_same_and_refuses_another_body() {
     let again: Value = send(&manifest).await.unwrap().json().await.unwrap();
     assert_eq!(first["id"], again["id"]);
     let other = Manifest { priority: 4, ..manifest.clone() };
-    problem(send(&other).await.unwrap(), 422).await;
+    let told = problem(send(&other).await.unwrap(), 422).await;
+    assert_eq!(told["type"], "urn:tallymill:problem:idempotency-key");
+    let path = format!("/api/v1/accounts/{}", payer.pair.public());
+    let credit = || async { world.get(&payer, &path).await.json::<Value>().await.unwrap() };
+    let held = credit().await["reserved"].clone();
+    assert_eq!(held, first["escrow"], "one job, held once");
+    assert_eq!(credit().await["available"], (100_000_000 - number(&held)).to_string());
+    let cancel = |reason: &str| {
+        let path = format!("/api/v1/jobs/{}/cancel", first["id"].as_str().unwrap());
+        let call = world.call(Method::POST, &path).bearer_auth(&payer.token);
+        let body = serde_json::json!({ "reason": reason }).to_string();
+        call.header("idempotency-key", "k").body(body).send()
+    };
+    assert_eq!(cancel("enough").await.unwrap().status(), 200, "a key is one route's");
+    assert_eq!(cancel("enough").await.unwrap().status(), 200);
+    problem(cancel("another").await.unwrap(), 422).await;
 }
 
 #[tokio::test]
