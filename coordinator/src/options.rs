@@ -7,6 +7,8 @@ use tallymill_engine::Admission;
 use tallymill_ledger::Amount;
 use tallymill_protocol::{AccountId, Network};
 
+use crate::tokens::TOKEN_LIFE;
+
 /// Limits of one coordinator; every queue and body has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -18,12 +20,20 @@ pub struct Bounds {
     pub queue: usize,
     /// Batches of events kept for clients that come back.
     pub events: usize,
+    /// Life of a bearer token, µs.
+    pub session: u64,
 }
 
 impl Default for Bounds {
-    /// Blobs of 1 GiB, 64 GiB per account, 4,096 waiting commands, 4,096 batches of events.
+    /// Blobs of 1 GiB, 64 GiB per account, 4,096 waiting commands, 4,096 batches of events, sessions of an hour.
     fn default() -> Self {
-        Self { blob: 1 << 30, account_bytes: 64 << 30, queue: 4_096, events: 4_096 }
+        Self {
+            blob: 1 << 30,
+            account_bytes: 64 << 30,
+            queue: 4_096,
+            events: 4_096,
+            session: TOKEN_LIFE,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tallymill_protocol::{Key, Login, MAX_LOGIN, Micros, Nonce, Signed, VerifyError};
 
-/// Longest life of a bearer token, µs: one hour.
+/// Life of a bearer token unless the operator sets another, µs: one hour.
 pub const TOKEN_LIFE: u64 = 3_600 * Micros::SECOND;
 /// Life of a login challenge, µs: one minute.
 pub const CHALLENGE_LIFE: u64 = 60 * Micros::SECOND;
@@ -157,6 +157,7 @@ impl<K: Eq + Hash, V> Once<K, V> {
 pub struct Tokens {
     secret: [u8; 32],
     audience: Key,
+    life: u64,
     challenges: Once<Nonce, Challenge>,
     links: Once<[u8; 32], Session>,
 }
@@ -168,10 +169,10 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Tokens of the coordinator `audience` under a fresh random `secret`.
+    /// Tokens of the coordinator `audience` under a fresh random `secret`, which live for `life` µs.
     #[must_use]
-    pub fn new(secret: [u8; 32], audience: Key) -> Self {
-        Self { secret, audience, challenges: Once::new(), links: Once::new() }
+    pub fn new(secret: [u8; 32], audience: Key, life: u64) -> Self {
+        Self { secret, audience, life, challenges: Once::new(), links: Once::new() }
     }
 
     /// Remembers a challenge with a random `nonce` for a client that dialled `origin`.
@@ -205,7 +206,7 @@ impl Tokens {
         }
         self.same(&asked, &claimed)?;
         login.open(&asked.key)?;
-        Ok(Session { key: asked.key, purpose: asked.purpose, expires: now.plus(TOKEN_LIFE) })
+        Ok(Session { key: asked.key, purpose: asked.purpose, expires: now.plus(self.life) })
     }
 
     fn same(&self, asked: &Challenge, claimed: &Login) -> Result<(), TokenError> {
@@ -264,7 +265,7 @@ impl Tokens {
     /// # Errors
     /// [`TokenError::Busy`] when [`MAX_WAITING`] links wait.
     pub fn link(&self, session: &Session, secret: [u8; 32], now: Micros) -> Result<(), TokenError> {
-        let web = Session { purpose: Purpose::Web, expires: now.plus(TOKEN_LIFE), ..*session };
+        let web = Session { purpose: Purpose::Web, expires: now.plus(self.life), ..*session };
         // Only its digest is kept, so that reading the process's memory of waiting links opens none of them.
         self.links.put(*blake3::hash(&secret).as_bytes(), web, now.plus(LINK_LIFE), now)
     }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde::Deserialize;
-use tallymill_protocol::{Key, Login, Nonce, Signed};
+use tallymill_protocol::{Key, Login, Micros, Nonce, Signed};
 use utoipa::ToSchema;
 
 use super::auth::{COOKIE, Caller};
@@ -98,8 +98,9 @@ pub async fn follow(
     let session = app.tokens.follow(&secret, clock::now())?;
     let secure = app.options.origin.as_deref().is_some_and(|o| o.starts_with("https:"));
     let cookie = format!(
-        "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=3600{}",
+        "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}",
         app.tokens.seal(&session),
+        app.options.bounds.session / Micros::SECOND,
         if secure { "; Secure" } else { "" },
     );
     let headers = [

@@ -10,7 +10,7 @@ type Change = fn(&mut Login);
 const NOW: Micros = Micros(1_000_000);
 
 fn tokens() -> Tokens {
-    Tokens::new([9; 32], Key([1; 32]))
+    Tokens::new([9; 32], Key([1; 32]), TOKEN_LIFE)
 }
 
 fn answer(challenge: &Challenge) -> Login {
@@ -93,7 +93,10 @@ fn any_changed_digit_of_a_token_is_noticed() {
         assert_eq!(tokens.unseal(&changed, NOW), Err(TokenError::Forged), "digit {at}");
     }
     assert_eq!(tokens.unseal("", NOW), Err(TokenError::Forged));
-    assert_eq!(Tokens::new([8; 32], Key([1; 32])).unseal(&token, NOW), Err(TokenError::Forged));
+    assert_eq!(
+        Tokens::new([8; 32], Key([1; 32]), TOKEN_LIFE).unseal(&token, NOW),
+        Err(TokenError::Forged)
+    );
 }
 
 #[test]

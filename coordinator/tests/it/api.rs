@@ -36,6 +36,17 @@ async fn a_call_without_version_is_426_and_without_token_401() {
 }
 
 #[tokio::test]
+async fn an_expired_token_is_401_and_says_so_but_anybodys_calls_still_work() {
+    let world = World::start_with(|options| options.bounds.session = 0).await;
+    let token = world.token(&world.operator, "api").await;
+    let call = |path: &str| world.call(Method::GET, path).bearer_auth(&token).send();
+    let told = problem(call("/api/v1/jobs").await.unwrap(), 401).await;
+    assert!(told["detail"].as_str().unwrap().contains("has expired"), "{told}");
+    assert!(told["next"].as_str().unwrap().contains("log in"), "{told}");
+    assert_eq!(call("/api/v1/network").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn pages_escape_what_people_wrote_and_run_no_script() {
     let world = World::start().await;
     let page = world.client.get(&world.url).send().await.unwrap();

@@ -1,11 +1,11 @@
 //! What is shown to whom and when: outputs, private jobs, events; and that a stop keeps nobody waiting.
 
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde_json::Value;
 use tallymill_protocol::work::{WorkReply, WorkRequest};
 use tallymill_protocol::{Digest, Manifest, Message as _, Receipt, Visibility};
 
-use crate::world::{World, asking, problem, receipt};
+use crate::world::{Person, World, asking, problem, receipt};
 
 #[tokio::test]
 async fn an_output_is_nobodys_until_its_task_is_decided() {
@@ -101,6 +101,62 @@ async fn a_host_reads_of_a_private_job_only_while_it_holds_a_lease() {
     for (path, status) in &paths {
         problem(world.get(&host.person, path).await, *status).await;
     }
+}
+
+/// The next events of a stream that are about something, with their ids.
+async fn changes(stream: &mut Response, buffer: &mut String, count: usize) -> Vec<(u64, String)> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        if let Some((frame, rest)) =
+            buffer.split_once("\n\n").map(|(a, b)| (a.to_owned(), b.to_owned()))
+        {
+            *buffer = rest;
+            let field = |name: &str| {
+                frame
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                    .map(str::trim)
+            };
+            found.extend(
+                field("id").map(|id| (id.parse().unwrap(), field("data").unwrap().to_owned())),
+            );
+            continue;
+        }
+        let chunk = stream.chunk().await.unwrap().expect("the stream ended");
+        buffer.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    found
+}
+
+async fn grant(world: &World, to: &Person) {
+    let operator = world.person(1, 0).await;
+    let body = serde_json::json!({ "to": to.pair.public().to_string(), "amount": "1" }).to_string();
+    let path = "/api/v1/admin/grant";
+    let granted = world.as_person(&operator, Method::POST, path, body.into_bytes()).await;
+    assert_eq!(granted.status(), 200);
+}
+
+#[tokio::test]
+async fn a_stream_resumes_after_the_last_event_seen_and_loses_none() {
+    let world = World::start().await;
+    let (payer, other) = (world.person(2, 0).await, world.person(3, 0).await);
+    let path = format!("/api/v1/events?topics=account:{}", payer.pair.public());
+    let open = || world.call(Method::GET, &path).bearer_auth(&payer.token);
+    let (mut whole, mut buffer) = (open().send().await.unwrap(), String::new());
+    for _ in 0..3 {
+        grant(&world, &payer).await;
+        grant(&world, &other).await;
+    }
+    let seen = changes(&mut whole, &mut buffer, 3).await;
+    assert!(seen.is_sorted_by(|a, b| a.0 < b.0), "{seen:?}");
+    let resumed = open().header("last-event-id", seen[0].0.to_string()).send();
+    let (mut resumed, mut rest) = (resumed.await.unwrap(), String::new());
+    assert_eq!(changes(&mut resumed, &mut rest, 2).await, seen[1..]);
+    grant(&world, &payer).await;
+    let next = changes(&mut whole, &mut buffer, 1).await;
+    assert!(next[0].0 > seen[2].0);
+    assert_eq!(changes(&mut resumed, &mut rest, 1).await, next);
+    problem(world.get(&other, &path).await, 403).await;
 }
 
 #[tokio::test]

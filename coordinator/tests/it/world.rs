@@ -45,14 +45,19 @@ pub fn now() -> Micros {
     Micros(u64::try_from(since.as_micros()).unwrap())
 }
 
+fn options(data: &std::path::Path, operator: &Keypair) -> Options {
+    let mut options = Options::new("127.0.0.1:0".parse().unwrap(), data.to_owned(), network());
+    options.operators = vec![operator.public().into()];
+    options.bounds.blob = 4_096;
+    options
+}
+
 async fn serve(
     data: &std::path::Path,
     operator: &Keypair,
     change: impl FnOnce(&mut Options),
 ) -> (Handle, String) {
-    let mut options = Options::new("127.0.0.1:0".parse().unwrap(), data.to_owned(), network());
-    options.operators = vec![operator.public().into()];
-    options.bounds.blob = 4_096;
+    let mut options = options(data, operator);
     change(&mut options);
     let handle = tallymill_coordinator::start(options).await.unwrap();
     let url = format!("http://{}", handle.addr);
@@ -83,6 +88,16 @@ impl World {
     /// Takes a blob away from under the coordinator.
     pub fn lose_blob(&self, digest: Digest) {
         std::fs::remove_file(self.data.path().join("blobs").join(digest.to_string())).unwrap();
+    }
+
+    /// Starts with this key on this store.
+    pub async fn on(key: Keypair, store: Arc<dyn tallymill_storage::Store>) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let operator = Keypair::from_secret(&[1; 32]);
+        let options = options(data.path(), &operator);
+        let handle = tallymill_coordinator::start_with(options, key, store).await.unwrap();
+        let url = format!("http://{}", handle.addr);
+        Self { handle, url, client: reqwest::Client::new(), operator, data }
     }
 
     /// Stops and starts again on the same data.

@@ -1,0 +1,108 @@
+//! A store in memory whose commits fail while a test says so.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tallymill_ledger::LedgerAccountId;
+use tallymill_protocol::*;
+use tallymill_storage::rows::*;
+use tallymill_storage::*;
+
+pub struct Failing {
+    inner: MemoryStore,
+    pub fails: AtomicBool,
+}
+
+impl Failing {
+    pub fn new(identity: &Identity) -> Self {
+        Self { inner: MemoryStore::new(identity), fails: AtomicBool::new(false) }
+    }
+
+    fn full(&self) -> bool {
+        self.fails.load(Ordering::Acquire)
+    }
+}
+
+impl Commits for Failing {
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+
+    fn commit<'a>(&'a self, batch: &'a Batch) -> Answer<'a, (), CommitError> {
+        match self.full() {
+            true => Box::pin(async { Err(CommitError::Full) }),
+            false => self.inner.commit(batch),
+        }
+    }
+
+    fn load(&self) -> Answer<'_, Snapshot, LoadError> {
+        self.inner.load()
+    }
+
+    fn probe(&self) -> Answer<'_, (), CommitError> {
+        match self.full() {
+            true => Box::pin(async { Err(CommitError::Full) }),
+            false => self.inner.probe(),
+        }
+    }
+}
+
+/// Reads go on while commits fail.
+macro_rules! reads {
+    ($($trait:ident { $(fn $name:ident$(<$life:lifetime>)?(&$($own:lifetime)? self $(, $arg:ident: $kind:ty)*) -> $answer:ty;)* })*) => {
+        $(impl $trait for Failing {
+            $(fn $name$(<$life>)?(&$($own)? self $(, $arg: $kind)*) -> $answer {
+                self.inner.$name($($arg),*)
+            })*
+        })*
+    };
+}
+
+reads! {
+    Jobs {
+        fn job(&self, id: JobId) -> Answer<'_, Option<JobRow>>;
+        fn jobs(&self, filter: JobFilter, page: Page<u64>) -> Answer<'_, Vec<JobRow>>;
+        fn pages(&self, job: JobId, page: Page<u32>) -> Answer<'_, Vec<PageRow>>;
+    }
+    Tasks {
+        fn task(&self, job: JobId, task: TaskIndex) -> Answer<'_, Option<TaskRow>>;
+        fn tasks(&self, job: JobId, state: Option<TaskState>, page: Page<TaskIndex>) -> Answer<'_, Vec<TaskRow>>;
+        fn decided(&self, job: JobId, page: Page<u64>) -> Answer<'_, Vec<Decided>>;
+        fn replicas(&self, job: JobId, task: TaskIndex) -> Answer<'_, Vec<ReplicaRow>>;
+        fn voids(&self, job: JobId, task: TaskIndex, page: Page<u64>) -> Answer<'_, Vec<VoidRow>>;
+    }
+    Accounts {
+        fn account(&self, id: AccountId) -> Answer<'_, Option<AccountRow>>;
+        fn account_by_key(&self, key: Key) -> Answer<'_, Option<AccountRow>>;
+        fn accounts(&self, page: Page<AccountId>) -> Answer<'_, Vec<AccountRow>>;
+        fn once<'a>(&'a self, account: AccountId, route: &'a str, name: &'a str) -> Answer<'a, Option<OnceRow>>;
+    }
+    Hosts {
+        fn host(&self, id: HostId) -> Answer<'_, Option<HostRow>>;
+        fn hosts(&self, owner: Option<AccountId>, page: Page<HostId>) -> Answer<'_, Vec<HostRow>>;
+    }
+    Ledger {
+        fn balances<'a>(&'a self, owner: AccountId, kind: Option<&'a str>, page: Page<LedgerAccountId>) -> Answer<'a, Vec<BalanceRow>>;
+        fn totals(&self, owner: AccountId) -> Answer<'_, Vec<BalanceTotal>>;
+        fn job_balances(&self, job: JobId, page: Page<LedgerAccountId>) -> Answer<'_, Vec<BalanceRow>>;
+        fn transfers(&self, filter: TransferFilter, page: Page<u64>) -> Answer<'_, Vec<TransferRow>>;
+        fn audit_ledger(&self) -> Answer<'_, LedgerAudit>;
+    }
+    Reports {
+        fn report(&self, root: Digest) -> Answer<'_, Option<ReportRow>>;
+        fn report_of(&self, host: HostId, sequence: u64) -> Answer<'_, Option<ReportRow>>;
+        fn receipts(&self, root: Digest, page: Page<u32>) -> Answer<'_, Vec<Leaf>>;
+        fn lease_token(&self, digest: LeaseDigest) -> Answer<'_, Option<SignedBytes>>;
+    }
+    Keys {
+        fn keys(&self, account: AccountId, page: Page<u64>) -> Answer<'_, Vec<KeyRow>>;
+    }
+    Admin {
+        fn admin(&self, page: Page<u64>) -> Answer<'_, Vec<AdminRow>>;
+        fn suspensions(&self, page: Page<(SuspensionKind, [u8; 32])>) -> Answer<'_, Vec<SuspensionRow>>;
+    }
+    Blobs {
+        fn blob(&self, digest: Digest) -> Answer<'_, Option<BlobRow>>;
+        fn blobs(&self, account: AccountId, page: Page<Digest>) -> Answer<'_, Vec<BlobRow>>;
+        fn blob_bytes(&self, account: AccountId) -> Answer<'_, u64>;
+    }
+}
