@@ -95,9 +95,8 @@ pub fn router(app: &Arc<App>) -> Router {
         let guard = middleware::from_fn_with_state((Arc::clone(app), route.role), auth::guard);
         router = router.route(route.path, (route.handler)().route_layer(guard));
     }
-    let unknown = || async { Problem::missing("route") };
     router
-        .fallback(unknown)
+        .fallback(pages::missing)
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .layer(middleware::from_fn_with_state(Arc::clone(app), edge::outermost))
         .with_state(Arc::clone(app))

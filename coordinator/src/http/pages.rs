@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use tallymill_engine::rows::{self, JobState, ReplicaRow, TaskState, VoidRow};
 use tallymill_ledger::Amount;
@@ -58,6 +58,16 @@ fn full<T>(rows: &[T]) -> Option<&T> {
 /// The style sheet.
 pub async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
+}
+
+/// A page about an address that does not exist, for people; a problem document for programs.
+pub async fn missing(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let person = accepts.is_some_and(|accept| accept.contains("text/html"));
+    if !person || uri.path().starts_with("/api/") {
+        return Problem::missing("route").into_response();
+    }
+    answer(&app, &Caller::default(), Err(Problem::missing("page")))
 }
 
 /// How to sign in.
@@ -218,7 +228,7 @@ async fn first_error(app: &App, job: &rows::JobRow) -> Result<Option<JobError>, 
     let error = |task: &rows::TaskRow| JobError {
         task: Some(task.task.0.into()),
         what: task.cause.clone().unwrap_or_else(|| "failed".to_owned()),
-        why: task.outcome.map(|outcome| outcome.to_string()).unwrap_or_default(),
+        why: outcome(task).unwrap_or_default(),
         next: format!("tallymill job logs {} {}", job.id, task.task),
     };
     let stopped = || JobError {
@@ -239,9 +249,14 @@ fn policy(policy: Policy) -> String {
     }
 }
 
+/// How a run went wrong, unless that is the very cause for which the task failed.
+fn outcome(task: &rows::TaskRow) -> Option<String> {
+    let outcome = task.outcome.filter(|outcome| !outcome.is_success())?.to_string();
+    Some(outcome).filter(|outcome| Some(outcome) != task.cause.as_ref())
+}
+
 fn task_row(task: &rows::TaskRow) -> TaskRow {
-    let outcome = task.outcome.filter(|outcome| !outcome.is_success());
-    let reasons = [task.cause.clone(), outcome.map(|outcome| outcome.to_string())];
+    let reasons = [task.cause.clone(), outcome(task)];
     TaskRow {
         index: task.task.0.into(),
         state: names::text(task.state),

@@ -47,6 +47,20 @@ async fn an_expired_token_is_401_and_says_so_but_anybodys_calls_still_work() {
 }
 
 #[tokio::test]
+async fn people_get_a_page_and_programs_a_problem_where_nothing_is() {
+    let world = World::start().await;
+    let ask = |path: &str, accept: &'static str| {
+        world.call(Method::GET, path).header("accept", accept).send()
+    };
+    let page = ask("/nowhere", "text/html,*/*;q=0.8").await.unwrap();
+    assert_eq!(page.status(), 404);
+    assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("default-src"));
+    assert!(page.text().await.unwrap().contains("there is no such page"));
+    problem(ask("/nowhere", "*/*").await.unwrap(), 404).await;
+    problem(ask("/api/v1/nowhere", "text/html").await.unwrap(), 404).await;
+}
+
+#[tokio::test]
 async fn pages_escape_what_people_wrote_and_run_no_script() {
     let world = World::start().await;
     let page = world.client.get(&world.url).send().await.unwrap();

@@ -3,7 +3,7 @@
 use reqwest::{Method, Response};
 use serde_json::Value;
 use tallymill_protocol::work::{WorkReply, WorkRequest};
-use tallymill_protocol::{Digest, Manifest, Message as _, Receipt, Visibility};
+use tallymill_protocol::{Digest, Manifest, Message as _, Outcome, Receipt, Visibility};
 
 use crate::world::{Person, World, asking, problem, receipt};
 
@@ -58,6 +58,22 @@ async fn a_long_log_is_read_by_the_payer_alone_once_its_task_is_decided() {
     );
     let other = format!("{path}?host={}", payer.pair.public());
     problem(world.get(&payer, &other).await, 404).await;
+}
+
+#[tokio::test]
+async fn a_page_says_once_why_a_task_failed() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let host = world.host(3, &payer).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let token = world.lease(&host).await;
+    let failed = Receipt { outcome: Outcome::Exited(3), ..receipt(&token.peek().unwrap(), b"") };
+    assert_eq!(world.report(&host, host.upload(&token, &[failed], b"")).await.verdicts.0, [0]);
+    for path in [format!("/jobs/{job}"), format!("/jobs/{job}/tasks/0")] {
+        let page = world.get(&payer, &path).await.text().await.unwrap();
+        assert!(page.contains("code 3"), "{page}");
+        assert!(!page.contains("code 3: exited"), "{page}");
+    }
 }
 
 #[tokio::test]
