@@ -43,6 +43,15 @@ pub const ENTRIES: &str = "tallymill:entries";
 /// Mutable i32 global: a [`Cause`], set by the module before it stops itself.
 pub const CAUSE: &str = "tallymill:cause";
 
+/// Mutable i64 global, unsigned, pages of 64 KiB × units of fuel: the product of memory size and fuel
+/// spent, summed up to the last successful `memory.grow`. Kept by the module; at most 2⁶⁴−1, where it
+/// stays. What has been used since is added by [`memory_fuel`].
+pub const INTEGRAL: &str = "tallymill:integral";
+
+/// Mutable i64 global, units of fuel, absolute: where [`INTEGRAL`] was last summed. Kept by the module;
+/// a host that resumes an earlier run sets both to what they were.
+pub const GROWN: &str = "tallymill:grown";
+
 /// Table of one `funcref`: slot 0 holds the slice hook, of type `(i64) -> ()`.
 ///
 /// The module calls it with the absolute fuel whenever a check finds that the count has passed
@@ -161,6 +170,21 @@ pub const fn stopped_fuel(cause: Cause, flushed: u64, limit: u64) -> u64 {
     }
 }
 
+/// The memory × fuel of a run that owes `fuel` and ends with `pages` pages of memory, from the values of
+/// [`INTEGRAL`] and [`GROWN`]. Cut to 2⁶⁴−1, as the module cuts its own sum.
+#[must_use]
+pub const fn memory_fuel(integral: i64, grown: i64, pages: u32, fuel: u64) -> u64 {
+    let since = fuel.saturating_sub(grown.cast_unsigned());
+    let rest = since as u128 * pages as u128;
+    let sum = integral.cast_unsigned() as u128 + rest;
+    if sum > u64::MAX as u128 {
+        return u64::MAX;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "compared with the largest u64 just above")]
+    let sum = sum as u64;
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +196,16 @@ mod tests {
         assert_eq!(trap_fuel(SLICE, u64::MAX), 2 * SLICE);
         assert_eq!(trap_fuel(10, 11), 11);
         assert_eq!(trap_fuel(u64::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn memory_fuel_adds_what_was_used_since_the_last_growth() {
+        assert_eq!(memory_fuel(0, 0, 3, 7), 21);
+        assert_eq!(memory_fuel(100, 5, 3, 7), 106);
+        assert_eq!(memory_fuel(-2, 0, 1, 1), u64::MAX);
+        assert_eq!(memory_fuel(-1, 0, 1, 0), u64::MAX);
+        assert_eq!(memory_fuel(1, 0, 65_536, 1 << 48), u64::MAX);
+        assert_eq!(memory_fuel(0, 1, 65_536, 1 << 48), u64::MAX - 65_535);
     }
 
     #[test]

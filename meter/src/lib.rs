@@ -18,12 +18,12 @@ mod rewrite;
 mod screen;
 
 pub use abi::trap_fuel;
-pub use cost::{CostTable, Unit};
+pub use cost::{Class, CostTable, HostCost, MAX_WEIGHT, Moved, PREVIEW1, Unit, Weights};
 pub use error::{ImportFault, Limit, MeterError};
 pub use screen::Screen;
 
 /// The version of the rewriting. Two receipts compare only under the same version.
-pub const METER_VERSION: u32 = 1;
+pub const METER_VERSION: u32 = 2;
 
 /// The fixed distance, in units of fuel, between two looks at the host's hook. Part of the cost
 /// table: a distance fitted to the machine would give different totals at traps.

@@ -170,6 +170,7 @@ impl<'m> Run<'m> {
             Err(error) => self.judge(&error)?,
         };
         let peak_memory = self.store.data().peak_memory as u64;
+        let memory_fuel = self.memory_fuel(peak_memory, fuel);
         let bytes_in = self.store.data().guest.input.len() as u64;
         let guest = self.store.into_data().guest;
         Ok(TaskResult {
@@ -180,7 +181,7 @@ impl<'m> Run<'m> {
             log: guest.log,
             fuel,
             peak_memory,
-            memory_fuel: (peak_memory / PAGE).saturating_mul(fuel),
+            memory_fuel,
             cpu_time_us: 0,
         })
     }
@@ -256,6 +257,14 @@ impl<'m> Run<'m> {
     fn flushed(&mut self) -> u64 {
         let exports = &self.module.exports;
         abi::flushed_fuel(self.get_i64(&exports.mark), self.get_i64(&exports.count))
+    }
+
+    /// Memory never shrinks, so the peak is also what the run ended with.
+    fn memory_fuel(&mut self, peak_memory: u64, fuel: u64) -> u64 {
+        let exports = &self.module.exports;
+        let (integral, grown) = (self.get_i64(&exports.integral), self.get_i64(&exports.grown));
+        let pages = u32::try_from(peak_memory / PAGE).unwrap_or(u32::MAX);
+        abi::memory_fuel(integral, grown, pages, fuel)
     }
 
     fn cause(&mut self) -> Option<Cause> {

@@ -1,6 +1,7 @@
 //! Stand-ins for `memory.grow` and `table.grow`: the limit of the run decides before the engine is
 //! asked, and an engine that then refuses makes the run void. A growth that the limit refuses
-//! answers −1 and pays nothing beyond the operator itself.
+//! answers −1 and pays nothing beyond the operator itself. A growth of the memory that succeeded sums
+//! memory × fuel up to here.
 
 use super::layout::{Layout, Types};
 use super::runtime::stop_for;
@@ -39,7 +40,7 @@ impl Growth {
             self.refuse(code, layout);
             self.pay(code, layout, costs);
             self.grow(code, layout);
-            self.grown(code);
+            self.grown(code, layout);
         });
         if self.table {
             Code::new(types, &[ValType::FUNCREF, ValType::I32], &[ValType::I32], code)
@@ -72,10 +73,8 @@ impl Growth {
     fn pay(&self, code: &mut InstructionSink<'_>, layout: &Layout, costs: &CostTable) {
         let unit = if self.table { Unit::TableGrow } else { Unit::MemoryGrow };
         let price = i64::from(costs.unit(unit));
-        if price > 0 {
-            code.local_get(self.delta).i64_extend_i32_u().i64_const(price).i64_mul();
-            code.call(layout.runtime.pay);
-        }
+        code.local_get(self.delta).i64_extend_i32_u().i64_const(price).i64_mul();
+        code.call(layout.runtime.pay);
     }
 
     fn grow(&self, code: &mut InstructionSink<'_>, layout: &Layout) {
@@ -90,7 +89,10 @@ impl Growth {
     }
 
     /// The only place where memory or a table has become larger: the count is flushed and exact.
-    fn grown(&self, code: &mut InstructionSink<'_>) {
+    fn grown(&self, code: &mut InstructionSink<'_>, layout: &Layout) {
+        if !self.table {
+            code.local_get(self.answer).call(layout.runtime.sum);
+        }
         code.local_get(self.answer);
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Globals {
     pub pages: u32,
     pub entries: u32,
     pub cause: u32,
+    pub integral: u32,
+    pub grown: u32,
 }
 
 /// The meter's functions that every module gets, in the order in which they are appended.
@@ -46,10 +48,12 @@ pub(super) struct Runtime {
     pub unreachable: u32,
     /// `()`: the stack budget is used up.
     pub overflow: u32,
+    /// `(pages i32)`: adds the fuel since the last growth, times the pages it had, to the integral.
+    pub sum: u32,
 }
 
 impl Runtime {
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
 }
 
 impl Layout {
@@ -88,6 +92,8 @@ impl Globals {
             pages: first + 4,
             entries: first + 5,
             cause: first + 6,
+            integral: first + 7,
+            grown: first + 8,
         }
     }
 }
@@ -103,6 +109,7 @@ impl Runtime {
             pay: first + 5,
             unreachable: first + 6,
             overflow: first + 7,
+            sum: first + 8,
         }
     }
 }

@@ -10,7 +10,7 @@ mod layout;
 mod runtime;
 
 use crate::abi;
-use crate::cost::CostTable;
+use crate::cost::{CostTable, HostCost, Moved};
 use crate::error::MeterError;
 use crate::inspect::{FEATURES, Facts, Helper};
 use bulk::Bulk;
@@ -196,12 +196,26 @@ impl Rewriter<'_> {
         })
     }
 
+    /// What an import costs. Without a memory nothing can have been moved.
+    fn host_cost(&self, import: u32) -> HostCost {
+        let (module, name) = &self.facts.import_names[import as usize];
+        let free = HostCost { module: "", name: "", base: 0, byte: 0, moved: Moved::Nothing };
+        let mut cost = self.costs.host(module, name).copied().unwrap_or(free);
+        if self.facts.memory.is_none() {
+            cost.moved = Moved::Nothing;
+        }
+        cost
+    }
+
     fn append(&mut self, sections: &mut Sections<'_>) {
         for (import, ty) in (0..).zip(&self.facts.imports) {
-            let params = self.facts.types[*ty as usize].params().len();
-            let params = crate::inspect::count(params);
+            let thunk = runtime::Thunk {
+                import,
+                ty: &self.facts.types[*ty as usize],
+                cost: self.host_cost(import),
+            };
             sections.functions.function(*ty);
-            sections.code.function(&runtime::thunk(self.layout, import, params));
+            sections.code.function(&thunk.code(self.layout));
         }
         let mut own = runtime::functions(self.layout, self.types);
         own.extend(
@@ -250,6 +264,9 @@ fn append_globals(globals: &mut GlobalSection) {
     for _ in 0..4 {
         globals.global(mutable(ValType::I32), &ConstExpr::i32_const(0));
     }
+    for _ in 0..2 {
+        globals.global(mutable(ValType::I64), &ConstExpr::i64_const(0));
+    }
 }
 
 fn append_exports(exports: &mut ExportSection, facts: &Facts, layout: &Layout) {
@@ -262,6 +279,8 @@ fn append_exports(exports: &mut ExportSection, facts: &Facts, layout: &Layout) {
         (abi::PAGES, globals.pages),
         (abi::ENTRIES, globals.entries),
         (abi::CAUSE, globals.cause),
+        (abi::INTEGRAL, globals.integral),
+        (abi::GROWN, globals.grown),
     ] {
         exports.export(name, ExportKind::Global, index);
     }

@@ -5,7 +5,10 @@ use super::layout::{Layout, Types};
 use super::{Code, function};
 use crate::SLICE;
 use crate::abi::Cause;
-use wasm_encoder::{BlockType, InstructionSink, ValType};
+use crate::cost::{HostCost, Moved};
+use crate::inspect::count;
+use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
+use wasmparser::FuncType;
 
 const I64: ValType = ValType::I64;
 
@@ -21,19 +24,56 @@ pub(super) fn functions(layout: &Layout, types: &mut Types) -> Vec<Code> {
         Code::new(types, &[I64], &[], pay(layout)),
         Code::new(types, &[I64], &[], unreachable(layout)),
         Code::new(types, &[], &[], overflow(layout)),
+        Code::new(types, &[ValType::I32], &[], sum(layout)),
     ]
 }
 
 /// A stand-in for an import: looks at the fuel first, so that nothing a guest could not pay for
 /// reaches the host, whether it is called directly or through a table.
-pub(super) fn thunk(layout: &Layout, import: u32, params: u32) -> wasm_encoder::Function {
-    function(&[], |code| {
-        code.call(layout.runtime.check);
-        for param in 0..params {
-            code.local_get(param);
-        }
-        code.call(import);
-    })
+pub(super) struct Thunk<'a> {
+    pub import: u32,
+    pub ty: &'a FuncType,
+    pub cost: HostCost,
+}
+
+impl Thunk<'_> {
+    pub(super) fn code(&self, layout: &Layout) -> wasm_encoder::Function {
+        function(&[ValType::I32], |code| {
+            match self.cost.base {
+                0 => code.call(layout.runtime.check),
+                base => code.i64_const(base.into()).call(layout.runtime.pay),
+            };
+            for (param, _) in (0..).zip(self.ty.params()) {
+                code.local_get(param);
+            }
+            code.call(self.import);
+            self.bytes(code, layout);
+        })
+    }
+
+    /// Pays for what a call that succeeded has moved. Its answer is on the operand stack.
+    fn bytes(&self, code: &mut InstructionSink<'_>, layout: &Layout) {
+        let answer = count(self.ty.params().len());
+        let answers = self.ty.results() == [wasmparser::ValType::I32];
+        let param = match self.cost.moved {
+            Moved::Given(param) | Moved::Answered(param) => self.ty.params().get(param as usize),
+            Moved::Nothing => None,
+        };
+        let (Some(ty), true, 1..) = (param, answers, self.cost.byte) else { return };
+        code.local_tee(answer).i32_eqz().if_(BlockType::Empty);
+        match self.cost.moved {
+            Moved::Answered(param) => {
+                let arg = MemArg { offset: 0, align: 0, memory_index: 0 };
+                code.local_get(param).i64_load32_u(arg)
+            }
+            Moved::Given(param) if *ty == wasmparser::ValType::I64 => code.local_get(param),
+            Moved::Given(param) => code.local_get(param).i64_extend_i32_u(),
+            Moved::Nothing => code,
+        };
+        // A host that succeeded has moved less than 2³² bytes; the mask keeps the product in range.
+        code.i64_const(u32::MAX.into()).i64_and().i64_const(self.cost.byte.into()).i64_mul();
+        code.call(layout.runtime.pay).end().local_get(answer);
+    }
 }
 
 /// Stops for a reason of the meter's own. Leaves the operand stack polymorphic.
@@ -119,5 +159,31 @@ fn overflow(layout: &Layout) -> wasm_encoder::Function {
         // The caller flushed before its call, so the count is exact already.
         code.call(layout.runtime.check);
         stop_for(code, layout, Cause::StackOverflow);
+    })
+}
+
+/// The product can have 78 bits: it is taken in two halves, and the sum stays at 2⁶⁴−1.
+fn sum(layout: &Layout) -> wasm_encoder::Function {
+    const PAGES: u32 = 0;
+    const SINCE: u32 = 1;
+    const LOW: u32 = 2;
+    const HIGH: u32 = 3;
+    let globals = layout.globals;
+    function(&[I64, I64, I64], |code| {
+        code.global_get(globals.mark).global_get(globals.count).i64_add().local_tee(SINCE);
+        code.local_get(SINCE).global_get(globals.grown).i64_sub().local_set(SINCE);
+        code.global_set(globals.grown);
+        code.local_get(SINCE).i64_const(u32::MAX.into()).i64_and();
+        code.local_get(PAGES).i64_extend_i32_u().i64_mul().local_set(LOW);
+        code.local_get(SINCE).i64_const(32).i64_shr_u();
+        code.local_get(PAGES).i64_extend_i32_u().i64_mul();
+        code.local_get(LOW).i64_const(32).i64_shr_u().i64_add().local_set(HIGH);
+        // What is added: the halves put together, or everything if the high one has more than 32 bits.
+        code.local_get(HIGH).i64_const(32).i64_shl();
+        code.local_get(LOW).i64_const(u32::MAX.into()).i64_and().i64_or().i64_const(-1);
+        code.local_get(HIGH).i64_const(32).i64_shr_u().i64_eqz().select();
+        code.local_tee(LOW).global_get(globals.integral).i64_add().i64_const(-1);
+        code.local_get(LOW).global_get(globals.integral).i64_add().local_get(LOW);
+        code.i64_ge_u().select().global_set(globals.integral);
     })
 }

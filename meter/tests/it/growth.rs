@@ -1,6 +1,7 @@
 //! `memory.grow` and `table.grow`: the run's limit decides, the engine only carries out.
 
 use crate::host::{Grant, Guest, Notes, metered};
+use tallymill_meter::abi;
 use tallymill_meter::abi::Cause;
 use wasmtime::{Engine, Module, StoreLimitsBuilder, Val};
 
@@ -92,4 +93,68 @@ fn limits_that_the_host_forgets_are_zero() {
     for wat in [MEMORY, TABLE] {
         assert_eq!(grow(&mut Guest::new(wat, grant), 0), -1);
     }
+}
+
+/// Entry and what a call of `grow` or `size` weighs.
+const CALL: u64 = 3;
+
+#[test]
+fn memory_times_fuel_is_summed_at_each_growth_and_at_the_end() {
+    let mut guest = Guest::new(MEMORY, Grant::default());
+    assert_eq!(guest.memory_fuel(), 0);
+    grow(&mut guest, 2);
+    assert_eq!(guest.memory_fuel(), CALL);
+    guest.call("size", &[]);
+    assert_eq!(guest.memory_fuel(), CALL + 3 * 2);
+    // A growth by nothing, one that is refused, and one that succeeds, all with three pages.
+    for by in [0, 100, 1] {
+        grow(&mut guest, by);
+    }
+    assert_eq!(guest.memory_fuel(), CALL + 3 * (2 + 3 * CALL));
+    guest.call("size", &[]);
+    assert_eq!(guest.memory_fuel(), CALL + 3 * (2 + 3 * CALL) + 4 * 2);
+}
+
+/// The integral after one growth, from these values of fuel used so far, fuel at the last growth, and
+/// sum so far; and the same by plain arithmetic.
+fn summed(used: u64, grown: u64, sum: u64) -> (u64, u64) {
+    let mut guest = Guest::new(MEMORY, Grant::default());
+    grow(&mut guest, 6);
+    let count = guest.flushed();
+    guest.set(abi::MARK, Val::I64(used.cast_signed()));
+    guest.set(abi::COUNT, Val::I64(0));
+    guest.set(abi::GROWN, Val::I64(grown.cast_signed()));
+    guest.set(abi::INTEGRAL, Val::I64(sum.cast_signed()));
+    grow(&mut guest, 1);
+    let exact = u128::from(sum) + 7 * u128::from(used + count - grown);
+    (guest.integral(), u64::try_from(exact).unwrap_or(u64::MAX))
+}
+
+#[test]
+fn a_sum_beyond_64_bits_stays_at_the_largest() {
+    let most = 1 << 61;
+    for (used, grown, sum) in [
+        (1 << 40, 5, 7),
+        (0xffff_ffff, 0, 0),
+        (most, 0, 0),
+        (most, most - 1, u64::MAX - 100),
+        (most, most - 1, u64::MAX - 20),
+        (most, 0, 1 << 63),
+        (most, 0, u64::MAX),
+    ] {
+        let (module, exact) = summed(used, grown, sum);
+        assert_eq!(module, exact, "{used} {grown} {sum}");
+    }
+    assert_eq!(summed(most, 0, 1 << 63).0, u64::MAX);
+}
+
+#[test]
+fn a_growth_is_not_summed_beyond_the_limit() {
+    // The charge that goes too far is that of the branch: nothing but the growth's own look sees it.
+    let wat = r#"(module (memory (export "m") 1)
+        (func (export "f") (result i32) (if (result i32) (i32.const 1)
+            (then (memory.grow (i32.const 1))) (else (i32.const 0)))))"#;
+    let mut guest = Guest::new(wat, Grant::limit(4));
+    assert_eq!(guest.run("f").cause(), Cause::Exhausted);
+    assert_eq!((guest.memory().len(), guest.memory_fuel()), (1 << 16, 4));
 }

@@ -3,11 +3,14 @@
 use std::sync::LazyLock;
 use tallymill_meter::abi::{self, Cause};
 use tallymill_meter::{CostTable, Import, MeterError, Metered, Profile, Screen, Ty, meter};
-use wasmtime::{Config, Engine, Func, Instance, Linker, Module, Ref, Store, Trap, Val};
+use wasmtime::{Caller, Config, Engine, Func, Instance, Linker, Module, Ref, Store, Trap, Val};
 
-/// The one import on offer: answers its argument plus one.
-pub const IMPORTS: &[Import] =
-    &[Import { module: "env", name: "next", params: &[Ty::I32], results: &[Ty::I32] }];
+/// The imports on offer: `next` answers its argument plus one; `move` writes its second argument to
+/// memory at its first and answers 0, or 8 if the second is above 1,000.
+pub const IMPORTS: &[Import] = &[
+    Import { module: "env", name: "next", params: &[Ty::I32], results: &[Ty::I32] },
+    Import { module: "env", name: "move", params: &[Ty::I32, Ty::I64], results: &[Ty::I32] },
+];
 
 pub const MAX: i64 = abi::MAX_LIMIT.cast_signed();
 
@@ -191,6 +194,18 @@ impl Guest {
         abi::stopped_fuel(cause, flushed, self.limit)
     }
 
+    /// Memory × fuel so far, the guest's memory being the export `m`.
+    pub fn memory_fuel(&mut self) -> u64 {
+        let (integral, grown) = (self.get(abi::INTEGRAL), self.get(abi::GROWN));
+        let pages = u32::try_from(self.memory().len() >> 16).unwrap();
+        let fuel = self.flushed();
+        abi::memory_fuel(integral.unwrap_i64(), grown.unwrap_i64(), pages, fuel)
+    }
+
+    pub fn integral(&mut self) -> u64 {
+        self.get(abi::INTEGRAL).unwrap_i64().cast_unsigned()
+    }
+
     pub fn stack(&mut self) -> i32 {
         self.get(abi::STACK).unwrap_i32()
     }
@@ -205,16 +220,24 @@ impl Guest {
 pub fn linker(engine: &Engine) -> Linker<Notes> {
     let mut linker = Linker::new(engine);
     linker
-        .func_wrap("env", "next", |mut caller: wasmtime::Caller<'_, Notes>, value: i32| {
+        .func_wrap("env", "next", |mut caller: Caller<'_, Notes>, value: i32| {
             caller.data_mut().calls.push(value);
             value.wrapping_add(1)
+        })
+        .unwrap();
+    linker
+        .func_wrap("env", "move", |mut caller: Caller<'_, Notes>, at: u32, length: u64| {
+            caller.data_mut().calls.push(0);
+            let memory = caller.get_export("m").unwrap().into_memory().unwrap();
+            memory.write(&mut caller, at as usize, &length.to_le_bytes()).unwrap();
+            if length > 1_000 { 8 } else { 0 }
         })
         .unwrap();
     linker
 }
 
 fn hook(store: &mut Store<Notes>, kind: Hook) -> Func {
-    Func::wrap(store, move |mut caller: wasmtime::Caller<'_, Notes>, fuel: i64| {
+    Func::wrap(store, move |mut caller: Caller<'_, Notes>, fuel: i64| {
         caller.data_mut().hooks.push(fuel);
         match kind {
             Hook::FailsAt(least) if fuel >= least => Err(wasmtime::Error::msg("cancelled")),

@@ -11,5 +11,6 @@ mod differential;
 mod fuel;
 mod growth;
 mod host;
+mod hosts;
 mod limits;
 mod refusals;

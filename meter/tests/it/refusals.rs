@@ -118,6 +118,8 @@ fn every_name_of_the_contract_has_the_reserved_prefix_and_is_exported() {
         abi::PAGES,
         abi::ENTRIES,
         abi::CAUSE,
+        abi::INTEGRAL,
+        abi::GROWN,
         abi::HOOKS,
         abi::FINISH,
         abi::START,

@@ -27,6 +27,23 @@ fn echo_returns_its_input() {
 }
 
 #[test]
+fn memory_is_paid_for_the_fuel_it_is_held() {
+    let grows = |first: &str, then: &str| {
+        let text = format!(
+            "(module (memory 1) (func (export \"_start\") {first}
+                (drop (memory.grow (i32.const 3))) {then}))"
+        );
+        run(&text, &task(job(), b"")).unwrap()
+    };
+    let work = "(drop (i32.const 0))".repeat(100);
+    let (late, early) = (grows(&work, ""), grows("", &work));
+    assert_eq!((late.fuel, late.peak_memory), (early.fuel, early.peak_memory));
+    // Entry, work, constant and operator with one page, nothing after; and the other way round.
+    assert_eq!(late.memory_fuel, late.fuel);
+    assert_eq!(early.memory_fuel, 3 + 4 * 100);
+}
+
+#[test]
 fn exit_codes_are_bytes() {
     assert_eq!(outcome(&exits(&[], "", "(i32.const 0)")), Outcome::Exited(0));
     assert_eq!(outcome(&exits(&[], "", "(i32.const 42)")), Outcome::Exited(42));

@@ -3,6 +3,12 @@
 //! A table is named by its version and by the BLAKE3 hash of its canonical text, which lists every
 //! operator of the profile, so that two receipts can only be compared when they mean the same units.
 
+mod class;
+mod host;
+
+pub use class::Class;
+pub use host::{HostCost, Moved, PREVIEW1};
+
 use crate::{SLICE, abi};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -11,9 +17,6 @@ use wasmparser::Operator;
 /// The proposals whose operators a guest may use, by the names `wasmparser` gives them.
 const PROPOSALS: [&str; 6] =
     ["mvp", "sign_extension", "saturating_float_to_int", "bulk_memory", "reference_types", "simd"];
-
-/// Operators that generate no code of their own, or only a jump whose condition was paid before.
-const FREE: [&str; 8] = ["Nop", "Drop", "Block", "Loop", "Unreachable", "Return", "Else", "End"];
 
 macro_rules! operators {
     ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
@@ -64,6 +67,19 @@ impl Unit {
     ];
 }
 
+/// The figures of a table, as they are chosen or fitted.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// What entering a function costs.
+    pub function: u32,
+    /// What an operator costs, by the name `wasmparser` gives it.
+    pub operator: &'a dyn Fn(&str) -> u32,
+    /// What a byte, page or element of work paid by length costs.
+    pub unit: &'a dyn Fn(Unit) -> u32,
+    /// What calls of host functions cost; one that is not listed costs nothing beside its `call`.
+    pub hosts: &'a [HostCost],
+}
+
 /// A versioned set of weights. Immutable once released: a new one gets a new version.
 #[derive(Debug)]
 pub struct CostTable {
@@ -71,30 +87,58 @@ pub struct CostTable {
     function: u32,
     weights: Vec<u32>,
     units: [u32; Unit::ALL.len()],
+    hosts: Vec<HostCost>,
     text: String,
     hash: [u8; 32],
 }
 
 static V1: LazyLock<CostTable> = LazyLock::new(|| {
-    // Pages weigh nothing here: what memory costs is the product of its size and the fuel spent.
-    let unit = |unit| u32::from(unit != Unit::MemoryGrow);
-    CostTable::new(1, |name| u32::from(!FREE.contains(&name)), unit)
+    CostTable::new(
+        1,
+        &Weights {
+            function: 1,
+            operator: &|name| u32::from(Class::of(name) != Class::Free),
+            // Pages weigh nothing: what memory costs is the product of its size and the fuel spent.
+            unit: &|unit| u32::from(unit != Unit::MemoryGrow),
+            hosts: &[],
+        },
+    )
 });
+
+/// The largest weight of anything: sums over a function body and products with a length in 32 bits
+/// stay far below 2⁶².
+pub const MAX_WEIGHT: u32 = 1 << 20;
 
 impl CostTable {
     /// Version 1: every operator weighs 1 except those that generate no code, a function entry
-    /// weighs 1, and bulk operators pay 1 for each byte or element.
+    /// weighs 1, bulk operators pay 1 for each byte or element, host calls nothing.
     #[must_use]
     pub fn v1() -> &'static Self {
         &V1
     }
 
-    fn new(version: u32, weight: impl Fn(&str) -> u32, unit: impl Fn(Unit) -> u32) -> Self {
+    /// A table of these weights, each cut to [`MAX_WEIGHT`]. Function entries, jumps and calls weigh
+    /// at least 1, whatever is asked for: that is what makes every endless loop end.
+    #[must_use]
+    pub fn new(version: u32, weights: &Weights<'_>) -> Self {
+        let cut = |weight: u32| weight.min(MAX_WEIGHT);
+        let operator = |name: &str| match Class::of(name) {
+            Class::Branch | Class::BrTable | Class::Call | Class::CallIndirect => {
+                cut((weights.operator)(name)).max(1)
+            }
+            _ => cut((weights.operator)(name)),
+        };
+        let mut hosts = weights.hosts.to_vec();
+        for host in &mut hosts {
+            (host.base, host.byte) = (cut(host.base), cut(host.byte));
+        }
+        hosts.sort_by_key(|host| (host.module, host.name));
         let mut table = Self {
             version,
-            function: 1,
-            weights: NAMES.iter().map(|(_, name)| weight(name)).collect(),
-            units: Unit::ALL.map(unit),
+            function: cut(weights.function).max(1),
+            weights: NAMES.iter().map(|(_, name)| operator(name)).collect(),
+            units: Unit::ALL.map(|unit| cut((weights.unit)(unit))),
+            hosts,
             text: String::new(),
             hash: [0; 32],
         };
@@ -115,7 +159,22 @@ impl CostTable {
         for (unit, weight) in Unit::ALL.iter().zip(&self.units) {
             let _ = writeln!(text, "unit {unit:?} {weight}");
         }
+        for HostCost { module, name, base, byte, moved } in &self.hosts {
+            let _ = writeln!(text, "host {module} {name} {base} {byte} {moved:?}");
+        }
         text
+    }
+
+    /// The names of the operators a guest may use, as `wasmparser` has them.
+    pub fn operators() -> impl Iterator<Item = &'static str> {
+        let known = |(proposal, _): &&(&str, &str)| PROPOSALS.contains(proposal);
+        NAMES.iter().filter(known).map(|(_, name)| *name)
+    }
+
+    /// The name `wasmparser` gives an operator.
+    #[must_use]
+    pub fn name(op: &Operator<'_>) -> &'static str {
+        NAMES.get(position(op)).map_or("", |(_, name)| name)
     }
 
     /// The version, as written into receipts.
@@ -154,6 +213,12 @@ impl CostTable {
     pub fn unit(&self, unit: Unit) -> u32 {
         self.units[unit as usize]
     }
+
+    /// What calls of a host function cost, if it is listed.
+    #[must_use]
+    pub fn host(&self, module: &str, name: &str) -> Option<&HostCost> {
+        self.hosts.iter().find(|host| host.module == module && host.name == name)
+    }
 }
 
 #[cfg(test)]
@@ -161,12 +226,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn free_operators_exist_under_the_names_used_here() {
-        for free in FREE {
-            assert!(NAMES.contains(&("mvp", free)), "{free}");
-        }
+    fn free_operators_and_proposals_exist_under_the_names_used_here() {
+        let free = CostTable::operators().filter(|name| Class::of(name) == Class::Free);
+        assert_eq!(free.count(), 8);
         for proposal in PROPOSALS {
             assert!(NAMES.iter().any(|(name, _)| *name == proposal), "{proposal}");
+        }
+        for class in Class::ALL {
+            assert!(CostTable::operators().any(|name| Class::of(name) == class), "{class:?}");
         }
     }
 
@@ -178,5 +245,40 @@ mod tests {
         assert_eq!(table.operator(&Operator::MemoryGrow { mem: 0 }), 1);
         assert_eq!(table.unit(Unit::MemoryGrow), 0);
         assert_eq!(table.unit(Unit::TableGrow), 1);
+        assert_eq!(CostTable::name(&Operator::I32Add), "I32Add");
+    }
+
+    #[test]
+    fn every_weight_has_its_bounds() {
+        let host = HostCost {
+            module: "m",
+            name: "n",
+            base: u32::MAX,
+            byte: u32::MAX,
+            moved: Moved::Given(1),
+        };
+        let table = |weight: u32| {
+            CostTable::new(
+                9,
+                &Weights {
+                    function: weight,
+                    operator: &|_| weight,
+                    unit: &|_| weight,
+                    hosts: &[host],
+                },
+            )
+        };
+        let (least, most) = (table(0), table(u32::MAX));
+        let jump = Operator::Br { relative_depth: 0 };
+        assert_eq!((least.function(), most.function()), (1, MAX_WEIGHT));
+        assert_eq!((least.operator(&jump), most.operator(&jump)), (1, MAX_WEIGHT));
+        let add = Operator::I32Add;
+        assert_eq!((least.operator(&add), most.operator(&add)), (0, MAX_WEIGHT));
+        assert_eq!(most.unit(Unit::MemoryFill), MAX_WEIGHT);
+        let host = least.host("m", "n").unwrap();
+        assert_eq!((host.base, host.byte), (MAX_WEIGHT, MAX_WEIGHT));
+        assert_eq!(least.host("m", "other"), None);
+        assert_ne!(least.hash(), most.hash());
+        assert!(least.text().ends_with("host m n 1048576 1048576 Given(1)\n"));
     }
 }
