@@ -129,7 +129,44 @@ impl ModuleInfo {
 /// Refuses a module that is not valid under the profile's features, exceeds a screening limit,
 /// imports what is not offered, or uses a name of the meter's.
 pub fn meter(original: &[u8], profile: &Profile) -> Result<Metered, MeterError> {
-    let facts = inspect::inspect(original, profile)?;
+    with_options(original, profile, inspect::Options::default())
+}
+
+/// Meters a module so that every NaN it computes gets random bits, from a generator of its own in the
+/// module that starts with `seed`. What the meter promises is that nothing but time tells such a module from
+/// the one that [`meter`] gives: for tests on every engine.
+///
+/// # Errors
+///
+/// As [`meter`].
+#[doc(hidden)]
+pub fn meter_scrambled(
+    original: &[u8],
+    profile: &Profile,
+    seed: u64,
+) -> Result<Metered, MeterError> {
+    let options = inspect::Options { scramble: Some(seed), ..Default::default() };
+    with_options(original, profile, options)
+}
+
+/// Meters a module with every loop charged and checked at its header, as the contract defines fuel: what
+/// [`meter`] gives must count the same in every outcome.
+///
+/// # Errors
+///
+/// As [`meter`].
+#[doc(hidden)]
+pub fn meter_plain_loops(original: &[u8], profile: &Profile) -> Result<Metered, MeterError> {
+    let options = inspect::Options { plain_loops: true, ..Default::default() };
+    with_options(original, profile, options)
+}
+
+fn with_options(
+    original: &[u8],
+    profile: &Profile,
+    options: inspect::Options,
+) -> Result<Metered, MeterError> {
+    let facts = inspect::inspect(original, profile, options)?;
     let bytes = rewrite::rewrite(original, &facts, profile.costs)?;
     Ok(Metered {
         original_digest: *blake3::hash(original).as_bytes(),

@@ -1,12 +1,14 @@
-//! The plan of one function: where its charges stand, how large its frame is, which operators are
-//! replaced by calls of helpers.
+//! The plan of one function: where its charges stand, how large its frame is, where NaNs are made
+//! canonical, which operators are replaced by calls of helpers.
 //!
-//! A *segment* is a run of operators entered only at its top and left only at its bottom (a trap
-//! aside). Its whole weight is charged on entry. The plan is data, so that later passes can merge
-//! charges or lift them out of loops before anything is written.
+//! The body is validated and screened operator by operator; then what has been read is looked at as a
+//! whole. The plan is data: nothing is written before the whole module has been seen.
 
+use super::charges::{self, Charge, Charges};
+use super::hoist::{self, Hoist};
+use super::nan::{self, Locals, Mends};
 use super::{Helper, count};
-use crate::cost::{CostTable, Unit};
+use crate::cost::Unit;
 use crate::error::{Limit, MeterError};
 use crate::screen::Place;
 use crate::{Profile, abi};
@@ -26,45 +28,54 @@ pub(crate) struct Plan {
     pub leaf: bool,
     /// Parameters and locals, which is also the index of the counter.
     pub locals: u32,
+    /// Where NaNs are made canonical.
+    pub mends: Mends,
+    /// Loops that are paid before they run, in their order.
+    pub hoists: Vec<Hoist>,
 }
 
-/// A charge, standing before the operator `at` (an index into the body's operators).
-#[derive(Debug)]
-pub(crate) struct Charge {
-    pub at: u32,
-    pub cost: u64,
-    pub kind: ChargeKind,
+/// An operator and how many operands it takes and gives.
+#[derive(Clone, Debug)]
+pub(crate) struct Op<'a> {
+    pub op: Operator<'a>,
+    pub pops: u32,
+    pub pushes: u32,
+    /// Whether it can be reached, as far as validation knows.
+    pub live: bool,
 }
 
-/// How a charge is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChargeKind {
-    /// At function entry: takes the counter from the global and checks it.
-    Entry,
-    /// At a loop header: checks the counter.
-    Header,
-    /// After a call: takes the counter from the global.
-    Resume,
-    /// Anywhere else.
-    Plain,
+/// What is asked of one function beside its body.
+pub(super) struct Task<'a> {
+    pub profile: &'a Profile,
+    pub options: super::Options,
+    pub params: u32,
 }
 
 /// Validates one body and plans it.
 pub(super) fn plan(
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
-    profile: &Profile,
+    task: &Task<'_>,
     helpers: &mut BTreeSet<Helper>,
 ) -> Result<Plan, MeterError> {
     let function = validator.index();
     let at = Place::function(body.range().start, function);
-    profile.screen.check(Limit::BodyBytes, body.range().len() as u64, at)?;
-    let mut planner = Planner::new(profile, validator, helpers);
-    planner.run(body).map_err(|fault| match fault {
+    task.profile.screen.check(Limit::BodyBytes, body.range().len() as u64, at)?;
+    let mut reading = Reading { profile: task.profile, validator, loops: 0, height: 0 };
+    let ops = reading.run(body).map_err(|fault| match fault {
         Fault::Refused(error) => error,
         Fault::Invalid(error) => MeterError::invalid(&error, Some(function)),
     })?;
-    planner.finish(at)
+    let frame = reading.frame(at)?;
+    let locals = validator.len_locals();
+    let types: Vec<_> = (0..locals).filter_map(|local| validator.get_local_type(local)).collect();
+    let Charges { charges, inline, leaf, helpers: used } =
+        charges::charges(&ops, task.profile.costs);
+    let hoists =
+        if task.options.plain_loops { Vec::new() } else { hoist::hoists(&ops, &charges, &types) };
+    helpers.extend(used);
+    let mends = nan::mends(&ops, &Locals::new(&types, task.params));
+    Ok(Plan { charges, inline, frame, leaf, locals, mends, hoists })
 }
 
 enum Fault {
@@ -84,44 +95,16 @@ impl From<MeterError> for Fault {
     }
 }
 
-struct Planner<'a> {
+/// The first look at a body: validates, screens, and keeps the operators.
+struct Reading<'a> {
     profile: &'a Profile,
-    costs: &'static CostTable,
     validator: &'a mut FuncValidator<ValidatorResources>,
-    helpers: &'a mut BTreeSet<Helper>,
-    charges: Vec<Charge>,
-    inline: Vec<u32>,
-    open: Charge,
-    /// The operand on top of the stack, when the last operator was an `i32.const`.
-    constant: Option<u32>,
     loops: u64,
-    leaf: bool,
     height: u32,
 }
 
-impl<'a> Planner<'a> {
-    fn new(
-        profile: &'a Profile,
-        validator: &'a mut FuncValidator<ValidatorResources>,
-        helpers: &'a mut BTreeSet<Helper>,
-    ) -> Self {
-        let costs = profile.costs;
-        Self {
-            profile,
-            costs,
-            validator,
-            helpers,
-            charges: Vec::new(),
-            inline: Vec::new(),
-            open: Charge { at: 0, cost: costs.function().into(), kind: ChargeKind::Entry },
-            constant: None,
-            loops: 0,
-            leaf: true,
-            height: 0,
-        }
-    }
-
-    fn run(&mut self, body: &FunctionBody<'_>) -> Result<(), Fault> {
+impl Reading<'_> {
+    fn run<'b>(&mut self, body: &FunctionBody<'b>) -> Result<Vec<Op<'b>>, Fault> {
         let mut reader = body.get_binary_reader();
         self.validator.read_locals(&mut reader)?;
         let index = self.validator.index();
@@ -129,34 +112,26 @@ impl<'a> Planner<'a> {
         let at = Place::function(body.range().start, index);
         self.profile.screen.check(Limit::Locals, locals, at)?;
         let mut operators = body.get_operators_reader()?;
-        let mut position = 0;
+        let mut ops = Vec::new();
         while !operators.eof() {
             let (op, offset) = operators.read_with_offset()?;
-            self.operator(position, &op, Place::function(offset, index))?;
-            position += 1;
+            ops.push(self.operator(op, Place::function(offset, index))?);
         }
         operators.finish()?;
-        self.close(position, ChargeKind::Plain);
-        Ok(())
+        Ok(ops)
     }
 
-    fn operator(&mut self, at: u32, op: &Operator<'_>, place: Place) -> Result<(), Fault> {
+    fn operator<'b>(&mut self, op: Operator<'b>, place: Place) -> Result<Op<'b>, Fault> {
         // The frame on top of the control stack is missing only after the function's own end.
-        let reachable = self.validator.get_control_frame(0).is_some_and(|f| !f.unreachable);
-        self.screen(op, place)?;
-        self.validator.op(place.offset, op)?;
+        let live = self.validator.get_control_frame(0).is_some_and(|f| !f.unreachable);
+        self.screen(&op, place)?;
+        let arity = op.operator_arity(self.validator);
+        self.validator.op(place.offset, &op)?;
         let depth = u64::from(self.validator.control_stack_height()).saturating_sub(1);
         self.profile.screen.check(Limit::ControlDepth, depth, place)?;
         self.height = self.height.max(self.validator.operand_stack_height());
-        if reachable {
-            self.open.cost += u64::from(self.costs.operator(op));
-        }
-        self.segment(at, op);
-        self.constant = match op {
-            Operator::I32Const { value } => Some(value.cast_unsigned()),
-            _ => None,
-        };
-        Ok(())
+        let (pops, pushes) = arity.unwrap_or_default();
+        Ok(Op { op, pops, pushes, live })
     }
 
     fn screen(&mut self, op: &Operator<'_>, place: Place) -> Result<(), MeterError> {
@@ -173,61 +148,11 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Ends the open segment where the operator leaves straight-line code.
-    fn segment(&mut self, at: u32, op: &Operator<'_>) {
-        match op {
-            Operator::Loop { .. } => self.close(at + 1, ChargeKind::Header),
-            Operator::If { .. }
-            | Operator::Else
-            | Operator::End
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return
-            | Operator::Unreachable => self.close(at + 1, ChargeKind::Plain),
-            Operator::Call { .. } | Operator::CallIndirect { .. } => {
-                self.leaf = false;
-                self.close(at + 1, ChargeKind::Resume);
-            }
-            _ => {
-                if let Some((helper, unit)) = helper(op) {
-                    self.helper(at, helper, unit);
-                }
-            }
-        }
-    }
-
-    fn helper(&mut self, at: u32, helper: Helper, unit: Unit) {
-        let grows = matches!(helper, Helper::MemoryGrow | Helper::TableGrow);
-        match self.constant {
-            Some(length) if length <= abi::INLINE_LENGTH && !grows => {
-                self.open.cost += u64::from(length) * u64::from(self.costs.unit(unit));
-                self.inline.push(at);
-            }
-            _ => {
-                self.helpers.insert(helper);
-                self.close(at + 1, ChargeKind::Resume);
-            }
-        }
-    }
-
-    fn close(&mut self, at: u32, kind: ChargeKind) {
-        let next = Charge { at, cost: 0, kind };
-        let done = std::mem::replace(&mut self.open, next);
-        // A segment that costs nothing still has to load or check the counter.
-        if done.cost > 0 || done.kind != ChargeKind::Plain {
-            self.charges.push(done);
-        }
-    }
-
-    fn finish(self, at: Place) -> Result<Plan, MeterError> {
-        let locals = self.validator.len_locals();
-        let slots = u64::from(locals) + u64::from(self.height);
+    fn frame(&self, at: Place) -> Result<u32, MeterError> {
+        let slots = u64::from(self.validator.len_locals()) + u64::from(self.height);
         let frame = u64::from(abi::FRAME_BASE) + u64::from(abi::FRAME_SLOT) * slots;
         self.profile.screen.check(Limit::Frame, frame, at)?;
-        let frame = count(usize::try_from(frame).unwrap_or(usize::MAX));
-        let Self { charges, inline, leaf, .. } = self;
-        Ok(Plan { charges, inline, frame, leaf, locals })
+        Ok(count(usize::try_from(frame).unwrap_or(usize::MAX)))
     }
 }
 

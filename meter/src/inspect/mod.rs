@@ -2,8 +2,14 @@
 //! pass needs. Nothing is rewritten before this pass has seen the whole module.
 
 mod body;
+mod charges;
+mod hoist;
+mod nan;
 
-pub(crate) use body::{Charge, ChargeKind, Plan, helper};
+pub(crate) use body::{Plan, helper};
+pub(crate) use charges::{Charge, ChargeKind};
+pub(crate) use hoist::{Bound, Compare, Hoist};
+pub(crate) use nan::{Mends, Shapes, produces};
 
 use crate::error::{ImportFault, Limit, MeterError};
 use crate::screen::Place;
@@ -61,6 +67,16 @@ pub(crate) struct Facts {
     /// One for each function of the guest's own.
     pub plans: Vec<Plan>,
     pub helpers: BTreeSet<Helper>,
+    pub options: Options,
+}
+
+/// Departures from the contract, for tests of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Replace every computed NaN by random bits from this seed.
+    pub scramble: Option<u64>,
+    /// Charge and check every loop at its header.
+    pub plain_loops: bool,
 }
 
 impl Facts {
@@ -79,13 +95,17 @@ pub(crate) fn count(len: usize) -> u32 {
 }
 
 /// Validates and screens a module.
-pub(crate) fn inspect(original: &[u8], profile: &Profile) -> Result<Facts, MeterError> {
+pub(crate) fn inspect(
+    original: &[u8],
+    profile: &Profile,
+    options: Options,
+) -> Result<Facts, MeterError> {
     profile.screen.check(Limit::ModuleBytes, original.len() as u64, Place::module(0))?;
     let mut pass = Inspector {
         profile,
         validator: Validator::new_with_features(FEATURES),
         allocs: FuncValidatorAllocations::default(),
-        facts: Facts::default(),
+        facts: Facts { options, ..Facts::default() },
     };
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
@@ -219,7 +239,11 @@ impl Inspector<'_> {
         body: &FunctionBody<'_>,
     ) -> Result<(), MeterError> {
         let mut validator = func.into_validator(std::mem::take(&mut self.allocs));
-        let plan = body::plan(body, &mut validator, self.profile, &mut self.facts.helpers)?;
+        let ty = self.facts.functions.get(self.facts.imports.len() + self.facts.plans.len());
+        let ty = ty.and_then(|ty| self.facts.types.get(*ty as usize));
+        let params = count(ty.map_or(0, |ty| ty.params().len()));
+        let task = body::Task { profile: self.profile, options: self.facts.options, params };
+        let plan = body::plan(body, &mut validator, &task, &mut self.facts.helpers)?;
         self.facts.plans.push(plan);
         self.allocs = validator.into_allocations();
         Ok(())

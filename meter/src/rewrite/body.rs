@@ -5,8 +5,11 @@
 //! the count and gives the frame back. Labels keep their depth: what was the function's is now the
 //! block's.
 
+use super::hoist::{self, Rounds};
 use super::layout::Layout;
-use crate::inspect::{Charge, ChargeKind, Plan, helper};
+use super::nan::{Scratch, mend_local};
+use crate::inspect::{Charge, ChargeKind, Hoist, Plan, count, helper, produces};
+use std::ops::Range;
 use wasm_encoder::{BlockType, Function, InstructionSink, ValType};
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
@@ -19,19 +22,54 @@ pub(super) fn rewrite(
     results: BlockType,
 ) -> Result<Function, BinaryReaderError> {
     locals.push((1, ValType::I64));
+    let scratch = Scratch::new(&plan.mends, plan.locals + 1);
+    locals.extend(scratch.types().map(|ty| (1, ty)));
+    let rounds = Rounds::new(plan.locals + 1 + count(scratch.types().count()));
+    if !plan.hoists.is_empty() {
+        locals.extend(Rounds::TYPES.map(|ty| (1, ty)));
+    }
     let mut function = Function::new(locals);
     let bytes = Vec::with_capacity(body.range().len() * 2);
-    let mut writer = Writer { layout, plan, bytes, depth: 0 };
+    let code = read(body)?;
+    let mut writer = Writer { layout, plan, scratch, rounds, code: &code, bytes, depth: 0 };
     writer.enter();
-    writer.operators(body, results)?;
+    writer.operators(results);
     writer.leave();
     function.raw(writer.bytes);
     Ok(function)
 }
 
+/// An operator of the guest's and its bytes.
+struct Original<'a> {
+    op: Operator<'a>,
+    bytes: &'a [u8],
+}
+
+fn read<'a>(body: &FunctionBody<'a>) -> Result<Vec<Original<'a>>, BinaryReaderError> {
+    let (bytes, start) = (body.as_bytes(), body.range().start);
+    let mut operators = body.get_operators_reader()?;
+    let mut code = Vec::new();
+    while !operators.eof() {
+        let (op, from) = operators.read_with_offset()?;
+        let bytes = &bytes[from - start..operators.original_position() - start];
+        code.push(Original { op, bytes });
+    }
+    Ok(code)
+}
+
+/// The items of a list in the order of the operators that stand at one of them.
+fn at<T>(list: &[T], at: u32, key: impl Fn(&T) -> u32) -> impl Iterator<Item = &T> {
+    let from = list.partition_point(|item| key(item) < at);
+    let to = list.partition_point(|item| key(item) <= at);
+    list[from..to].iter()
+}
+
 struct Writer<'a> {
     layout: &'a Layout,
     plan: &'a Plan,
+    scratch: Scratch,
+    rounds: Rounds,
+    code: &'a [Original<'a>],
     bytes: Vec<u8>,
     /// Blocks of the guest's that are open, the function itself not counted.
     depth: u32,
@@ -63,36 +101,98 @@ impl Writer<'_> {
         self.code().end();
     }
 
-    fn operators(
-        &mut self,
-        body: &FunctionBody<'_>,
-        results: BlockType,
-    ) -> Result<(), BinaryReaderError> {
-        let (bytes, start) = (body.as_bytes(), body.range().start);
-        let mut charges = self.plan.charges.iter().peekable();
-        let mut inline = self.plan.inline.iter().copied().peekable();
-        let mut operators = body.get_operators_reader()?;
-        let mut at = 0;
-        while !operators.eof() {
-            let (op, from) = operators.read_with_offset()?;
-            if let Some(charge) = charges.next_if(|charge| charge.at == at) {
-                self.charge(charge);
-            }
-            if at == 0 {
+    fn operators(&mut self, results: BlockType) {
+        let plan = self.plan;
+        let mut hoists = plan.hoists.iter().peekable();
+        let mut position = 0;
+        while position < count(self.code.len()) {
+            self.charge_at(position);
+            if position == 0 {
                 self.code().block(results);
             }
-            let kept = inline.next_if_eq(&at).is_some();
-            if kept || !self.replace(&op) {
-                self.copy(&bytes[from - start..operators.original_position() - start]);
+            match hoists.next_if(|hoist| hoist.start == position) {
+                Some(hoist) => {
+                    self.hoisted(hoist);
+                    position = hoist.end;
+                    self.charge_at(position);
+                }
+                None => self.operator(position),
             }
-            self.nest(&op);
-            at += 1;
+            position += 1;
         }
-        Ok(())
     }
 
-    fn copy(&mut self, operator: &[u8]) {
-        self.bytes.extend_from_slice(operator);
+    /// One operator, with what NaNs ask for before and after it.
+    fn operator(&mut self, position: u32) {
+        let original = &self.code[position as usize];
+        self.mend_before(position);
+        let kept = self.plan.inline.binary_search(&position).is_ok();
+        if kept || !self.replace(&original.op) {
+            self.bytes.extend_from_slice(original.bytes);
+        }
+        self.scramble(&original.op);
+        for (_, shape) in at(&self.plan.mends.after, position, |mend| mend.0) {
+            let code = &mut InstructionSink::new(&mut self.bytes);
+            self.scratch.mend(code, &original.op, *shape);
+        }
+        self.nest(&original.op);
+    }
+
+    fn mend_before(&mut self, position: u32) {
+        for (_, local, shape) in at(&self.plan.mends.before, position, |mend| mend.0) {
+            mend_local(&mut InstructionSink::new(&mut self.bytes), *local, *shape);
+        }
+    }
+
+    /// A loop that is paid before it runs, as far as that fits; see [`super::hoist`].
+    fn hoisted(&mut self, hoist: &Hoist) {
+        let (counter, rounds) = (self.plan.locals, self.rounds);
+        self.mend_before(hoist.start);
+        self.code().block(BlockType::Empty).loop_(BlockType::Empty);
+        hoist::begin(&mut self.code(), hoist, rounds, counter);
+        self.code().loop_(BlockType::Empty);
+        self.fast_round(hoist);
+        self.code().br_if(0).end();
+        hoist::finish(&mut self.code(), rounds);
+        // One round the plain way: it looks at the count, and after it there may be room again.
+        self.charge_at(hoist.start + 1);
+        self.round(hoist.start + 1..hoist.end - 1);
+        self.mend_before(hoist.end - 1);
+        self.code().br_if(0).end().end();
+    }
+
+    /// A round that pays nothing and leaves whether another follows on the stack.
+    fn fast_round(&mut self, hoist: &Hoist) {
+        let branch = hoist.end - 1;
+        let bound = hoist.bound_at.unwrap_or(branch);
+        let compare = hoist.compare_at.unwrap_or(branch);
+        self.round(hoist.start + 1..bound);
+        let bound_local = self.rounds.bound;
+        self.code().local_get(bound_local);
+        self.round(bound + 1..compare);
+        self.code().i32_ne();
+        self.mend_before(branch);
+    }
+
+    fn round(&mut self, operators: Range<u32>) {
+        for position in operators {
+            self.operator(position);
+        }
+    }
+
+    fn charge_at(&mut self, position: u32) {
+        for charge in at(&self.plan.charges, position, |charge| charge.at) {
+            self.charge(charge);
+        }
+    }
+
+    /// In tests, replaces every NaN that the operator may have computed.
+    fn scramble(&mut self, op: &Operator<'_>) {
+        if let Some(shape) = produces(op)
+            && let Some(scrambler) = self.layout.scrambler(shape)
+        {
+            self.code().call(scrambler);
+        }
     }
 
     fn nest(&mut self, op: &Operator<'_>) {

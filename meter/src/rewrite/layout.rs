@@ -1,6 +1,7 @@
 //! Where the meter's own things stand: always after everything of the guest's.
 
-use crate::inspect::{Facts, Helper, count};
+use super::nan::SCRAMBLED;
+use crate::inspect::{Facts, Helper, Shapes, count};
 use std::collections::BTreeMap;
 use wasm_encoder::ValType;
 
@@ -13,6 +14,8 @@ pub(super) struct Layout {
     pub hooks: u32,
     pub runtime: Runtime,
     helpers: BTreeMap<Helper, u32>,
+    /// The first function of a scrambler, in tests.
+    scramblers: Option<u32>,
 }
 
 /// The meter's globals, in the order in which they are appended.
@@ -27,6 +30,8 @@ pub(super) struct Globals {
     pub cause: u32,
     pub integral: u32,
     pub grown: u32,
+    /// State of the scrambler; only there in tests.
+    pub random: u32,
 }
 
 /// The meter's functions that every module gets, in the order in which they are appended.
@@ -68,6 +73,7 @@ impl Layout {
             hooks: u32::from(facts.table.is_some()),
             runtime: Runtime::after(first),
             helpers: facts.helpers.iter().copied().zip(base..).collect(),
+            scramblers: facts.options.scramble.map(|_| base + count(facts.helpers.len())),
         }
     }
 
@@ -79,6 +85,14 @@ impl Layout {
     /// The function that stands in for an operator, if the first pass asked for one.
     pub(super) fn helper(&self, helper: Helper) -> Option<u32> {
         self.helpers.get(&helper).copied()
+    }
+}
+
+impl Layout {
+    /// The function that scrambles the NaNs of a shape, in tests.
+    pub(super) fn scrambler(&self, shape: Shapes) -> Option<u32> {
+        let position = SCRAMBLED.iter().position(|known| *known == shape)?;
+        Some(self.scramblers? + count(position))
     }
 }
 
@@ -94,6 +108,7 @@ impl Globals {
             cause: first + 6,
             integral: first + 7,
             grown: first + 8,
+            random: first + 9,
         }
     }
 }

@@ -6,7 +6,9 @@
 mod body;
 mod bulk;
 mod growth;
+mod hoist;
 mod layout;
+mod nan;
 mod runtime;
 
 use crate::abi;
@@ -223,11 +225,16 @@ impl Rewriter<'_> {
                 helper_code(*helper, self.facts, self.layout, self.types, self.costs)
             }),
         );
+        append_globals(&mut sections.globals);
+        if let Some(seed) = self.facts.options.scramble {
+            own.extend(nan::scramblers(self.layout.globals.random, self.types));
+            let random = ConstExpr::i64_const((seed | 1).cast_signed());
+            sections.globals.global(mutable(ValType::I64), &random);
+        }
         for code in own {
             sections.functions.function(code.ty);
             sections.code.function(&code.function);
         }
-        append_globals(&mut sections.globals);
         sections.tables.table(TableType {
             element_type: RefType::FUNCREF,
             table64: false,
@@ -255,9 +262,12 @@ fn helper_code(
     growth.code(layout, types, costs)
 }
 
+fn mutable(val_type: ValType) -> GlobalType {
+    GlobalType { val_type, mutable: true, shared: false }
+}
+
 /// In the order of [`layout::Globals`].
 fn append_globals(globals: &mut GlobalSection) {
-    let mutable = |val_type| GlobalType { val_type, mutable: true, shared: false };
     for _ in 0..3 {
         globals.global(mutable(ValType::I64), &ConstExpr::i64_const(0));
     }

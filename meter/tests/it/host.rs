@@ -81,6 +81,8 @@ pub struct Notes {
 pub struct Guest {
     pub store: Store<Notes>,
     pub instance: Instance,
+    /// What a script calls it.
+    pub name: Option<String>,
     limit: u64,
 }
 
@@ -130,7 +132,7 @@ impl Guest {
         store.limiter(|notes| &mut notes.limits);
         let instance = linker(module.engine()).instantiate(&mut store, module)?;
         let limit = grant.limit.cast_unsigned();
-        let mut guest = Self { store, instance, limit };
+        let mut guest = Self { store, instance, name: None, limit };
         guest.grant(grant);
         Ok(guest)
     }

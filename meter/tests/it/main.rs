@@ -13,4 +13,6 @@ mod growth;
 mod host;
 mod hosts;
 mod limits;
+mod loops;
+mod nan;
 mod refusals;

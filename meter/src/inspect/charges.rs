@@ -1,0 +1,166 @@
+//! Where a function pays: segments of straight-line code and the charges before them.
+//!
+//! A *segment* is a run of operators entered only at its top and left only at its bottom (a trap
+//! aside). Its whole weight is charged on entry. An `end` to which no branch leads ends no segment,
+//! nor does that of a loop, whose label is at its top.
+
+use super::body::{Op, helper};
+use super::{Helper, count};
+use crate::abi;
+use crate::cost::{CostTable, Unit};
+use std::collections::BTreeSet;
+use wasmparser::Operator;
+
+/// A charge, standing before the operator `at` (an index into the body's operators).
+#[derive(Debug)]
+pub(crate) struct Charge {
+    pub at: u32,
+    pub cost: u64,
+    pub kind: ChargeKind,
+}
+
+/// How a charge is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChargeKind {
+    /// At function entry: takes the counter from the global and checks it.
+    Entry,
+    /// At a loop header: checks the counter.
+    Header,
+    /// After a call: takes the counter from the global.
+    Resume,
+    /// Anywhere else.
+    Plain,
+}
+
+/// What a function pays, and what it needs for that.
+#[derive(Debug)]
+pub(super) struct Charges {
+    /// In the order of their operators, at most one for each.
+    pub charges: Vec<Charge>,
+    /// Operators left in place although a helper exists, since their constant length was charged.
+    pub inline: Vec<u32>,
+    /// Whether it calls nothing of the guest's and no import.
+    pub leaf: bool,
+    pub helpers: BTreeSet<Helper>,
+}
+
+/// Plans the charges of a function.
+pub(super) fn charges(ops: &[Op<'_>], costs: &CostTable) -> Charges {
+    let mut pass = Pass {
+        costs,
+        joins: joins(ops),
+        done: Charges {
+            charges: Vec::new(),
+            inline: Vec::new(),
+            leaf: true,
+            helpers: BTreeSet::new(),
+        },
+        open: Charge { at: 0, cost: costs.function().into(), kind: ChargeKind::Entry },
+        constant: None,
+    };
+    for (at, op) in (0..).zip(ops) {
+        pass.operator(at, op);
+    }
+    pass.close(count(ops.len()), ChargeKind::Plain);
+    pass.done
+}
+
+/// For each operator whether it is an `end` where ways meet.
+fn joins(ops: &[Op<'_>]) -> Vec<bool> {
+    let mut joins = vec![false; ops.len()];
+    // For each open block whether its end is a join; a loop's never is.
+    let mut open = vec![Some(true)];
+    for (at, op) in ops.iter().enumerate() {
+        let mut reach = |depth: u32| {
+            let target = open.len().checked_sub(depth as usize + 1);
+            if let Some(Some(join)) = target.and_then(|target| open.get_mut(target)) {
+                *join |= op.live;
+            }
+        };
+        match &op.op {
+            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
+                reach(*relative_depth);
+            }
+            Operator::BrTable { targets } => {
+                targets.targets().flatten().for_each(&mut reach);
+                reach(targets.default());
+            }
+            Operator::Block { .. } => open.push(Some(false)),
+            Operator::Loop { .. } => open.push(None),
+            Operator::If { .. } => open.push(Some(true)),
+            Operator::End => joins[at] = open.pop().flatten().unwrap_or_default(),
+            _ => {}
+        }
+    }
+    joins
+}
+
+struct Pass<'a> {
+    costs: &'a CostTable,
+    joins: Vec<bool>,
+    done: Charges,
+    open: Charge,
+    /// The operand on top of the stack, when the last operator was an `i32.const`.
+    constant: Option<u32>,
+}
+
+impl Pass<'_> {
+    fn operator(&mut self, at: u32, op: &Op<'_>) {
+        if op.live {
+            self.open.cost += u64::from(self.costs.operator(&op.op));
+        }
+        self.segment(at, &op.op);
+        self.constant = match op.op {
+            Operator::I32Const { value } => Some(value.cast_unsigned()),
+            _ => None,
+        };
+    }
+
+    /// Ends the open segment where the operator leaves straight-line code.
+    fn segment(&mut self, at: u32, op: &Operator<'_>) {
+        match op {
+            Operator::Loop { .. } => self.close(at + 1, ChargeKind::Header),
+            Operator::End if !self.joins[at as usize] => {}
+            Operator::If { .. }
+            | Operator::Else
+            | Operator::End
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+            | Operator::Return
+            | Operator::Unreachable => self.close(at + 1, ChargeKind::Plain),
+            Operator::Call { .. } | Operator::CallIndirect { .. } => {
+                self.done.leaf = false;
+                self.close(at + 1, ChargeKind::Resume);
+            }
+            _ => {
+                if let Some((helper, unit)) = helper(op) {
+                    self.helper(at, helper, unit);
+                }
+            }
+        }
+    }
+
+    fn helper(&mut self, at: u32, helper: Helper, unit: Unit) {
+        let grows = matches!(helper, Helper::MemoryGrow | Helper::TableGrow);
+        match self.constant {
+            Some(length) if length <= abi::INLINE_LENGTH && !grows => {
+                self.open.cost += u64::from(length) * u64::from(self.costs.unit(unit));
+                self.done.inline.push(at);
+            }
+            _ => {
+                self.done.helpers.insert(helper);
+                self.close(at + 1, ChargeKind::Resume);
+            }
+        }
+    }
+
+    fn close(&mut self, at: u32, kind: ChargeKind) {
+        let next = Charge { at, cost: 0, kind };
+        let done = std::mem::replace(&mut self.open, next);
+        // A segment that costs nothing still has to load or check the counter.
+        if done.cost > 0 || done.kind != ChargeKind::Plain {
+            self.done.charges.push(done);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The code around a loop that is paid before it runs.
+//!
+//! ```text
+//! block
+//!   loop
+//!     trips := rounds until the loop ends, 0 if that cannot be told
+//!     paid := as many of them as leave the count at or below 0
+//!     if paid > 0
+//!       count += paid × cost of a round; bound := counter + paid × step
+//!       loop … branch back while counter ≠ bound end
+//!       leave if paid = trips
+//!     end
+//!     one round the plain way, branch back
+//!   end
+//! end
+//! ```
+
+use crate::inspect::{Bound, Compare, Hoist};
+use wasm_encoder::{BlockType, InstructionSink, ValType};
+
+/// The meter's locals for a loop that is paid ahead.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rounds {
+    trips: u32,
+    paid: u32,
+    /// What the counter is compared with in the copy without charges.
+    pub bound: u32,
+}
+
+impl Rounds {
+    pub(super) const TYPES: [ValType; 3] = [ValType::I64, ValType::I64, ValType::I32];
+
+    pub(super) fn new(first: u32) -> Self {
+        Self { trips: first, paid: first + 1, bound: first + 2 }
+    }
+}
+
+/// From the head of the outer loop to the copy without charges, which the caller writes.
+pub(super) fn begin(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Rounds, counter: u32) {
+    let cost = hoist.cost.cast_signed();
+    match hoist.compare {
+        Compare::Unequal => unequal(code, hoist, rounds),
+        Compare::Ordered { signed, equal } => ordered(code, hoist, rounds, (signed, equal)),
+    }
+    code.local_tee(rounds.trips).local_set(rounds.paid);
+    code.local_get(rounds.trips).i64_const(cost).i64_mul().local_get(counter).i64_add();
+    code.i64_const(0).i64_gt_s().if_(BlockType::Empty);
+    code.i64_const(0).local_get(counter).i64_sub().i64_const(cost).i64_div_s();
+    code.local_set(rounds.paid).end();
+    code.local_get(rounds.paid).i64_const(0).i64_gt_s().if_(BlockType::Empty);
+    code.local_get(rounds.paid).i64_const(cost).i64_mul().local_get(counter).i64_add();
+    code.local_set(counter);
+    code.local_get(rounds.paid).i32_wrap_i64().i32_const(hoist.step).i32_mul();
+    code.local_get(hoist.counter).i32_add().local_set(rounds.bound);
+}
+
+/// From the copy without charges to the plain round: leaves if nothing is left to do.
+pub(super) fn finish(code: &mut InstructionSink<'_>, rounds: Rounds) {
+    code.local_get(rounds.paid).local_get(rounds.trips).i64_eq().br_if(2).end();
+}
+
+fn bound(code: &mut InstructionSink<'_>, bound: Bound) {
+    match bound {
+        Bound::Const(value) => code.i32_const(value),
+        Bound::Local(local) => code.local_get(local),
+    };
+}
+
+/// The distance on the circle of 32 bits, if it is a number of whole steps. A distance of 0 is a whole
+/// turn: it is left to the plain way.
+fn unequal(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Rounds) {
+    let size = hoist.step.unsigned_abs();
+    if hoist.step > 0 {
+        bound(code, hoist.bound);
+        code.local_get(hoist.counter);
+    } else {
+        code.local_get(hoist.counter);
+        bound(code, hoist.bound);
+    }
+    code.i32_sub();
+    if size > 1 {
+        code.local_tee(rounds.bound);
+        let size = size.cast_signed();
+        // Engines turn a division by a constant into a shift or a multiplication.
+        code.i32_const(size).i32_div_u().i32_const(0);
+        code.local_get(rounds.bound).i32_const(size).i32_rem_u().i32_eqz().select();
+    }
+    code.i64_extend_i32_u();
+}
+
+/// The distance on the line, in 64 bits, rounded up to whole steps, if there is any and the last round
+/// leaves the counter in the range of its type.
+fn ordered(
+    code: &mut InstructionSink<'_>,
+    hoist: &Hoist,
+    rounds: Rounds,
+    (signed, equal): (bool, bool),
+) {
+    let (up, size) = (hoist.step > 0, i64::from(hoist.step.unsigned_abs()));
+    let past = size - 1 + i64::from(equal);
+    let (least, most) = if signed {
+        (i64::from(i32::MIN) + past, i64::from(i32::MAX) - past)
+    } else {
+        (past, i64::from(u32::MAX) - past)
+    };
+    let wide = |code: &mut InstructionSink<'_>| {
+        if signed {
+            code.i64_extend_i32_s()
+        } else {
+            code.i64_extend_i32_u()
+        };
+    };
+    let counter = |code: &mut InstructionSink<'_>| {
+        code.local_get(hoist.counter);
+        wide(code);
+    };
+    let limit = |code: &mut InstructionSink<'_>| {
+        bound(code, hoist.bound);
+        wide(code);
+    };
+    if up {
+        limit(code);
+        counter(code);
+    } else {
+        counter(code);
+        limit(code);
+    }
+    code.i64_sub().i64_const(i64::from(equal)).i64_add().local_tee(rounds.trips);
+    code.i64_const(size - 1).i64_add();
+    if size > 1 {
+        code.i64_const(size).i64_div_u();
+    }
+    code.i64_const(0).local_get(rounds.trips).i64_const(0).i64_gt_s();
+    limit(code);
+    if up {
+        code.i64_const(most).i64_le_s()
+    } else {
+        code.i64_const(least).i64_ge_s()
+    };
+    code.i32_and().select();
+}

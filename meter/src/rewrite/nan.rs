@@ -1,0 +1,145 @@
+//! The code that makes a NaN canonical, and the one that scrambles it for tests.
+
+use super::layout::Types;
+use super::{Code, function};
+use crate::inspect::{Mends, Shapes};
+use wasm_encoder::{BlockType, Function, Ieee32, Ieee64, InstructionSink, ValType};
+use wasmparser::Operator;
+
+const CANONICAL_32: u32 = 0x7fc0_0000;
+const CANONICAL_64: u64 = 0x7ff8_0000_0000_0000;
+
+/// Lanes of the canonical NaN, as one number.
+fn canonical_lanes(shape: Shapes) -> i128 {
+    let lanes = if shape == Shapes::F32X4 {
+        u128::from(CANONICAL_32) * 0x1_0000_0001_0000_0001_0000_0001
+    } else {
+        u128::from(CANONICAL_64) * 0x1_0000_0000_0000_0001
+    };
+    lanes.cast_signed()
+}
+
+fn value_type(shape: Shapes) -> ValType {
+    match shape {
+        Shapes::F32 => ValType::F32,
+        Shapes::F64 => ValType::F64,
+        _ => ValType::V128,
+    }
+}
+
+/// Locals in which values from the operand stack are kept while they are compared.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    locals: Vec<(ValType, u32)>,
+}
+
+impl Scratch {
+    /// One local, from `first` on, for each type that is mended on the operand stack.
+    pub(super) fn new(mends: &Mends, first: u32) -> Self {
+        let mut scratch = Self::default();
+        for (_, shape) in &mends.after {
+            let ty = value_type(*shape);
+            if scratch.locals.iter().all(|(known, _)| *known != ty) {
+                scratch.locals.push((ty, first + crate::inspect::count(scratch.locals.len())));
+            }
+        }
+        scratch
+    }
+
+    pub(super) fn types(&self) -> impl Iterator<Item = ValType> {
+        self.locals.iter().map(|(ty, _)| *ty)
+    }
+
+    /// Makes what the operator has left on top of the stack canonical.
+    pub(super) fn mend(&self, code: &mut InstructionSink<'_>, op: &Operator<'_>, shape: Shapes) {
+        let kept = match op {
+            Operator::LocalGet { local_index } | Operator::LocalTee { local_index } => *local_index,
+            _ => {
+                let ty = value_type(shape);
+                let local = self.locals.iter().find(|(known, _)| *known == ty);
+                let local = local.map_or(0, |(_, local)| *local);
+                code.local_tee(local);
+                local
+            }
+        };
+        canonical(code, kept, shape);
+    }
+}
+
+/// Makes what a local holds canonical.
+pub(super) fn mend_local(code: &mut InstructionSink<'_>, local: u32, shape: Shapes) {
+    code.local_get(local);
+    canonical(code, local, shape);
+    code.local_set(local);
+}
+
+/// Makes the value on top of the stack canonical, of which the local holds a copy. A NaN is what does
+/// not equal itself.
+fn canonical(code: &mut InstructionSink<'_>, copy: u32, shape: Shapes) {
+    match shape {
+        Shapes::F32 => code.f32_const(Ieee32::new(CANONICAL_32)),
+        Shapes::F64 => code.f64_const(Ieee64::new(CANONICAL_64)),
+        _ => code.v128_const(canonical_lanes(shape)),
+    };
+    code.local_get(copy).local_get(copy);
+    match shape {
+        Shapes::F32 => code.f32_eq().select(),
+        Shapes::F64 => code.f64_eq().select(),
+        Shapes::F32X4 => code.f32x4_eq().v128_bitselect(),
+        _ => code.f64x2_eq().v128_bitselect(),
+    };
+}
+
+/// The shapes that a scrambler works on, in the order of its functions.
+pub(super) const SCRAMBLED: [Shapes; 4] = [Shapes::F32, Shapes::F64, Shapes::F32X4, Shapes::F64X2];
+
+/// Functions that answer their argument with every NaN in it replaced by random bits: any sign, any
+/// payload, quiet. That is what arithmetic may leave when it is given such a NaN, and more than it may
+/// leave otherwise. `state` is the global of the generator.
+pub(super) fn scramblers(state: u32, types: &mut Types) -> Vec<Code> {
+    let code = |shape| {
+        let ty = value_type(shape);
+        let body = function(&[ty], |code| scrambler(code, state, shape));
+        (ty, body)
+    };
+    SCRAMBLED
+        .map(code)
+        .into_iter()
+        .map(|(ty, body): (ValType, Function)| Code::new(types, &[ty], &[ty], body))
+        .collect()
+}
+
+fn scrambler(code: &mut InstructionSink<'_>, state: u32, shape: Shapes) {
+    match shape {
+        Shapes::F32 => {
+            code.local_get(0).local_get(0).f32_ne().if_(BlockType::Empty);
+            random(code, state);
+            code.i32_wrap_i64().i32_const(CANONICAL_32.cast_signed()).i32_or();
+            code.f32_reinterpret_i32().local_set(0).end().local_get(0);
+        }
+        Shapes::F64 => {
+            code.local_get(0).local_get(0).f64_ne().if_(BlockType::Empty);
+            random(code, state);
+            code.i64_const(CANONICAL_64.cast_signed()).i64_or();
+            code.f64_reinterpret_i64().local_set(0).end().local_get(0);
+        }
+        _ => {
+            code.local_get(0);
+            random(code, state);
+            code.i64x2_splat();
+            random(code, state);
+            code.i64x2_replace_lane(1).v128_const(canonical_lanes(shape)).v128_or();
+            code.local_get(0).local_get(0);
+            let eq = if shape == Shapes::F32X4 { code.f32x4_eq() } else { code.f64x2_eq() };
+            eq.v128_bitselect();
+        }
+    }
+}
+
+/// Steps the generator (xorshift) and pushes its state.
+fn random(code: &mut InstructionSink<'_>, state: u32) {
+    code.global_get(state).global_get(state).i64_const(13).i64_shl().i64_xor().global_set(state);
+    code.global_get(state).global_get(state).i64_const(7).i64_shr_u().i64_xor().global_set(state);
+    code.global_get(state).global_get(state).i64_const(17).i64_shl().i64_xor().global_set(state);
+    code.global_get(state);
+}

@@ -1,0 +1,173 @@
+//! Loops that are paid before they run: the fuel is that of loops paid round by round, in every outcome.
+
+use crate::host::{ENGINE, Grant, Guest, Notes, metered, profile};
+use tallymill_meter::abi::{self, Cause};
+use tallymill_meter::{SLICE, meter, meter_plain_loops};
+use wasmtime::{Module, Val};
+
+/// What can be seen of a run.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    end: String,
+    flushed: u64,
+    owed: u64,
+    hooks: Vec<i64>,
+    memory: Vec<u8>,
+}
+
+fn seen(module: &Module, args: &[i32], grant: Grant, used: u64) -> Seen {
+    let mut guest = Guest::from_module(module, grant, Notes::default()).unwrap();
+    guest.set(abi::MARK, Val::I64(used.cast_signed()));
+    let args: Vec<_> = args.iter().map(|arg| Val::I32(*arg)).collect();
+    let end = guest.call("f", &args);
+    let exhausted = matches!(end, crate::host::End::Stopped(Cause::Exhausted, _));
+    Seen {
+        end: format!("{end:?}"),
+        flushed: guest.flushed(),
+        owed: guest.owed(),
+        hooks: guest.store.data().hooks.clone(),
+        // What an exhausted run has done in its last rounds is nobody's business.
+        memory: if exhausted { Vec::new() } else { guest.memory()[..4096].to_vec() },
+    }
+}
+
+/// A loop that counts local 0 by a step while it compares like this with local 1.
+fn counts(step: i32, compare: &str, swapped: bool) -> String {
+    let next = format!("(local.tee 0 (i32.add (local.get 0) (i32.const {step})))");
+    let condition = match (compare, swapped) {
+        ("nonzero", _) => next,
+        (_, false) => format!("(i32.{compare} {next} (local.get 1))"),
+        (_, true) => format!("(i32.{compare} (local.get 1) {next})"),
+    };
+    format!(
+        r#"(module (memory (export "m") 1) (global $sum (export "sum") (mut i32) (i32.const 0))
+            (func (export "f") (param i32 i32 i32) (result i32) (local i32)
+                (if (local.get 2) (then (drop (i32.const 0)) (drop (i32.const 0))))
+                (loop $l
+                    (local.set 3 (i32.add (local.get 3) (i32.mul (local.get 0) (i32.const 3))))
+                    (br_if $l {condition}))
+                (i32.store (i32.const 0) (local.get 3))
+                (local.get 0)))"#
+    )
+}
+
+struct Pair {
+    ahead: Module,
+    plain: Module,
+}
+
+impl Pair {
+    fn new(wat: &str) -> Self {
+        let original = wat::parse_str(wat).unwrap();
+        let ahead = meter(&original, &profile()).unwrap();
+        let plain = meter_plain_loops(&original, &profile()).unwrap();
+        assert_ne!(ahead.bytes, plain.bytes, "not paid ahead: {wat}");
+        let compile = |bytes: &[u8]| Module::new(&ENGINE, bytes).unwrap();
+        Self { ahead: compile(&ahead.bytes), plain: compile(&plain.bytes) }
+    }
+
+    fn agree(&self, args: &[i32], limit: u64, used: u64) -> Seen {
+        let grant = Grant::limit(limit);
+        let plain = seen(&self.plain, args, grant, used);
+        assert_eq!(seen(&self.ahead, args, grant, used), plain, "{args:?} {limit} {used}");
+        plain
+    }
+}
+
+/// Numbers near the ends and the middle of the range, and near each other.
+const NUMBERS: [i32; 14] =
+    [0, 1, 2, 7, 12, 100, 999, i32::MAX, i32::MAX - 1, i32::MIN, i32::MIN + 3, -1, -2, -1000];
+
+#[test]
+fn every_comparison_and_step_counts_like_the_plain_loop() {
+    let up = ["ne", "lt_s", "lt_u", "le_s", "le_u"];
+    let down = ["ne", "gt_s", "gt_u", "ge_s", "ge_u"];
+    for step in [1, 3, 8, 1_000_003, -1, -4, -5] {
+        let (forward, backward) = if step > 0 { (up, down) } else { (down, up) };
+        let all = forward.map(|compare| (compare, false)).into_iter();
+        let all = all.chain(backward.map(|compare| (compare, true)));
+        for (compare, swapped) in all.chain([("nonzero", false)]) {
+            let pair = Pair::new(&counts(step, compare, swapped));
+            for (at, from) in NUMBERS.iter().enumerate() {
+                // Not all pairs, but over all steps and comparisons every one.
+                for to in NUMBERS.iter().skip(at % 3).step_by(3) {
+                    pair.agree(&[*from, *to, 0], 3_000, 0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rounds_that_cross_slices_and_limits_count_like_the_plain_loop() {
+    for (step, compare) in [(1, "ne"), (3, "lt_u"), (-2, "gt_s")] {
+        let pair = Pair::new(&counts(step, compare, false));
+        let rounds = 300_000;
+        let args = [0, step * rounds, 1];
+        let total = pair.agree(&args, abi::MAX_LIMIT, 0).flushed;
+        for used in [0, 1, SLICE - 1, SLICE - 5, SLICE - 100, SLICE - total / 2, 3 * SLICE - total]
+        {
+            for limit in [abi::MAX_LIMIT, used + total, used + total - 1, used + 7, used + 5_000] {
+                pair.agree(&args, limit, used);
+            }
+        }
+        // Many slices.
+        let far = [0, (step * 2_000_000), 0];
+        assert!(pair.agree(&far, abi::MAX_LIMIT, 0).hooks.len() > 2);
+        pair.agree(&far, 5 * SLICE / 2 + 77, 0);
+    }
+}
+
+#[test]
+fn traps_inside_owe_what_they_owe_in_the_plain_loop() {
+    let wat = r#"(module (memory (export "m") 1)
+        (func (export "f") (param i32 i32 i32) (result i32)
+            (loop $l
+                (i32.store8 (local.get 0) (i32.const 1))
+                (br_if $l (i32.ne (local.get 1)
+                    (local.tee 0 (i32.add (local.get 0) (local.get 2))))))
+            (local.get 0)))"#;
+    // A step that is not a constant is left alone.
+    let original = wat::parse_str(wat).unwrap();
+    let alone = meter(&original, &profile()).unwrap();
+    assert_eq!(alone.bytes, meter_plain_loops(&original, &profile()).unwrap().bytes);
+    let pair = Pair::new(&wat.replace("(local.get 2)", "(i32.const 2)"));
+    for from in [0, 60_000, 65_534, 70_000] {
+        for used in [0, SLICE - 1, SLICE - 70, SLICE - 60_000] {
+            for limit in [abi::MAX_LIMIT, used + 100, used + 300_000] {
+                pair.agree(&[from, 200_000, 0], limit, used);
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_that_are_not_straight_lines_are_left_alone() {
+    let step = "(local.tee 0 (i32.add (local.get 0) (i32.const 1)))";
+    let whole = format!("(br_if 0 (i32.ne {step} (local.get 1)))");
+    for body in [
+        // A second way out, a call, a bound or a counter that changes, a branch that is not the last.
+        format!("(br_if 1 (local.get 0)) {whole}"),
+        format!("(call $g) {whole}"),
+        format!("(local.set 1 (i32.const 9)) {whole}"),
+        format!("(local.set 0 (i32.const 9)) {whole}"),
+        format!("{whole} (drop (i32.const 1))"),
+        format!("(block (br_if 0 (local.get 1))) {whole}"),
+        format!("(if (local.get 1) (then)) {whole}"),
+        format!("(memory.fill (local.get 0) (local.get 0) (local.get 1)) {whole}"),
+        format!("(br_if 0 (i32.eq {step} (local.get 1)))"),
+        format!("(br_if 0 (i32.gt_u {step} (local.get 1)))"),
+        "(br_if 0 (i32.const 1))".to_owned(),
+        "(br_if 0 (local.tee 0 (i32.sub (i32.const 1) (local.get 0))))".to_owned(),
+        "(br_if 0 (i32.ne (local.get 0) (local.get 1)))".to_owned(),
+    ] {
+        let wat = format!(
+            r#"(module (memory (export "m") 1) (func $g)
+                (func (export "f") (param i32 i32) (loop {body})))"#
+        );
+        let original = wat::parse_str(&wat).unwrap();
+        let metered = metered(&wat);
+        let plain = meter_plain_loops(&original, &profile()).unwrap();
+        assert_eq!(metered.bytes, plain.bytes, "{body}");
+    }
+}
