@@ -16,3 +16,4 @@ mod limits;
 mod loops;
 mod nan;
 mod refusals;
+mod spec;
