@@ -19,20 +19,39 @@ const MOST_COST: u64 = 1 << 29;
 /// A loop to be paid before it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hoist {
-    /// Its `loop` and `end` operators; the branch back stands directly before the `end`.
+    /// Its `loop` operator and its only branch back.
     pub start: u32,
-    pub end: u32,
+    pub branch: u32,
     /// What a round costs.
     pub cost: u64,
     /// The local that is counted, an i32, and what a round adds to it; never 0.
     pub counter: u32,
-    pub step: i32,
+    pub step: Step,
     /// What it is compared with, and how: the loop goes on while this holds.
     pub bound: Bound,
     pub compare: Compare,
     /// The operators that push the bound and compare; none if the counter itself is the condition.
     pub bound_at: Option<u32>,
     pub compare_at: Option<u32>,
+}
+
+/// What a round adds to the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Never 0 nor the smallest number.
+    Const(i32),
+    /// A local that the loop does not assign. Whether it must be above or below 0, for the loop to be
+    /// paid ahead, follows from the comparison.
+    Local { local: u32, up: bool },
+}
+
+impl Step {
+    pub(crate) fn is_up(self) -> bool {
+        match self {
+            Self::Const(step) => step > 0,
+            Self::Local { up, .. } => up,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,28 +73,30 @@ pub(crate) enum Compare {
 
 /// Finds the loops of a function that can be paid ahead.
 pub(super) fn hoists(ops: &[Op<'_>], charges: &[Charge], types: &[ValType]) -> Vec<Hoist> {
-    let mut hoists = Vec::new();
-    let mut start = None;
-    for (at, op) in ops.iter().enumerate() {
-        match op.op {
-            Operator::Loop { blockty: BlockType::Empty } if op.live => start = Some(at),
-            Operator::End => {
-                if let Some(start) = start.take() {
-                    hoists.extend(Loop { ops, start, end: at, types }.hoist(charges));
-                }
-            }
-            // Anything else that has an inside, or leaves: not a straight line.
-            ref op if !is_straight(op) => start = start.filter(|_| is_branch_back(ops, at)),
-            _ => {}
-        }
-    }
-    hoists
+    let starts = ops
+        .iter()
+        .enumerate()
+        .filter(|(_, op)| op.live && matches!(op.op, Operator::Loop { blockty: BlockType::Empty }));
+    starts
+        .filter_map(|(start, _)| {
+            let branch = branch_back(ops, start)?;
+            Loop { ops, start, branch, types }.hoist(charges)
+        })
+        .collect()
 }
 
-/// Whether the operator is the branch back of a loop that ends with it.
-fn is_branch_back(ops: &[Op<'_>], at: usize) -> bool {
-    matches!(ops[at].op, Operator::BrIf { relative_depth: 0 })
-        && ops.get(at + 1).is_some_and(|next| matches!(next.op, Operator::End))
+/// The only branch back of a loop whose inside is straight up to it, and does not come back after it.
+fn branch_back(ops: &[Op<'_>], start: usize) -> Option<usize> {
+    let inside = ops.iter().enumerate().skip(start + 1);
+    let (branch, op) = inside.take(MOST_OPERATORS).find(|(_, op)| !is_straight(&op.op))?;
+    let Operator::BrIf { relative_depth: 0 } = op.op else { return None };
+    let mut rest = ops.iter().skip(branch + 1).take(MOST_OPERATORS);
+    let leaves = |op: &Operator<'_>| match op {
+        Operator::Br { relative_depth } => *relative_depth > 0,
+        other => matches!(other, Operator::Return | Operator::Unreachable),
+    };
+    let last = rest.find(|op| !is_straight(&op.op) && !leaves(&op.op))?;
+    matches!(last.op, Operator::End).then_some(branch)
 }
 
 fn is_straight(op: &Operator<'_>) -> bool {
@@ -100,7 +121,7 @@ fn is_straight(op: &Operator<'_>) -> bool {
 struct Loop<'a> {
     ops: &'a [Op<'a>],
     start: usize,
-    end: usize,
+    branch: usize,
     types: &'a [ValType],
 }
 
@@ -113,25 +134,24 @@ struct Condition {
 
 impl Loop<'_> {
     fn op(&self, at: usize) -> Option<&Operator<'_>> {
-        (at > self.start && at < self.end).then(|| &self.ops[at].op)
+        (at > self.start && at < self.branch).then(|| &self.ops[at].op)
     }
 
     fn hoist(&self, charges: &[Charge]) -> Option<Hoist> {
-        let branch = self.end - 1;
-        if self.end - self.start > MOST_OPERATORS || !is_branch_back(self.ops, branch) {
-            return None;
-        }
         let cost = self.cost(charges)?;
-        let condition = self.condition(branch)?;
-        let (counter, step) = (condition.counter, self.step(condition.counter)?);
+        let condition = self.condition()?;
+        let (counter, mut step) = (condition.counter, self.step(condition.counter)?);
         let (bound_at, bound) = condition.bound.unzip();
         let compare = match condition.compare {
             None => Compare::Unequal,
-            Some((at, swapped)) => compare(&self.ops[at].op, swapped, step)?,
+            Some((at, swapped)) => compare(&self.ops[at].op, swapped, &mut step)?,
         };
+        if compare == Compare::Unequal && matches!(step, Step::Local { .. }) {
+            return None;
+        }
         Some(Hoist {
             start: count(self.start),
-            end: count(self.end),
+            branch: count(self.branch),
             cost,
             counter,
             step,
@@ -145,13 +165,13 @@ impl Loop<'_> {
     /// The cost of a round, if one charge at the header pays all of it.
     fn cost(&self, charges: &[Charge]) -> Option<u64> {
         let from = charges.partition_point(|charge| (charge.at as usize) <= self.start);
-        let mut inside = charges[from..].iter().take_while(|c| (c.at as usize) < self.end);
+        let mut inside = charges[from..].iter().take_while(|c| (c.at as usize) <= self.branch);
         let header = inside.next().filter(|charge| charge.kind == ChargeKind::Header)?;
         (inside.next().is_none() && (1..MOST_COST).contains(&header.cost)).then_some(header.cost)
     }
 
-    fn condition(&self, branch: usize) -> Option<Condition> {
-        let last = branch.checked_sub(1)?;
+    fn condition(&self) -> Option<Condition> {
+        let last = self.branch.checked_sub(1)?;
         // The condition is the counter itself,
         if let Some(counter) = self.counter(last) {
             return Some(Condition { counter, bound: None, compare: None });
@@ -200,12 +220,12 @@ impl Loop<'_> {
             }
             _ => false,
         };
-        self.ops[self.start..self.end].iter().filter(sets).count()
+        self.ops[self.start..self.branch].iter().filter(sets).count()
     }
 
     /// What the only assignment to the counter adds to it.
-    fn step(&self, counter: u32) -> Option<i32> {
-        let set = (self.start..self.end).find(|at| match self.ops[*at].op {
+    fn step(&self, counter: u32) -> Option<Step> {
+        let set = (self.start..self.branch).find(|at| match self.ops[*at].op {
             Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
                 local_index == counter
             }
@@ -213,29 +233,39 @@ impl Loop<'_> {
         })?;
         let first = set.checked_sub(3)?;
         let three = (self.op(first)?, self.op(first + 1)?, self.op(first + 2)?);
-        let step = match three {
-            (Operator::LocalGet { local_index }, Operator::I32Const { value }, last)
-            | (Operator::I32Const { value }, Operator::LocalGet { local_index }, last)
-                if *local_index == counter =>
-            {
-                match last {
-                    Operator::I32Add => *value,
-                    Operator::I32Sub if matches!(three.0, Operator::LocalGet { .. }) => {
-                        value.checked_neg()?
-                    }
-                    _ => return None,
-                }
+        let (other, swapped) = match three {
+            (Operator::LocalGet { local_index }, other, _) if *local_index == counter => {
+                (other, false)
+            }
+            (other, Operator::LocalGet { local_index }, _) if *local_index == counter => {
+                (other, true)
             }
             _ => return None,
         };
-        (step != 0 && step != i32::MIN).then_some(step)
+        let step = match (other, three.2) {
+            (Operator::I32Const { value }, Operator::I32Add) => Step::Const(*value),
+            (Operator::I32Const { value }, Operator::I32Sub) if !swapped => {
+                Step::Const(value.checked_neg()?)
+            }
+            (Operator::LocalGet { local_index }, Operator::I32Add)
+                if self.sets(*local_index) == 0 =>
+            {
+                Step::Local { local: *local_index, up: true }
+            }
+            _ => return None,
+        };
+        (!matches!(step, Step::Const(0 | i32::MIN))).then_some(step)
     }
 }
 
-/// How the loop goes on, if the comparison and the sign of the step lead to an end.
-fn compare(op: &Operator<'_>, swapped: bool, step: i32) -> Option<Compare> {
-    let ordered = |below: bool, signed, equal| {
-        (below != swapped).eq(&(step > 0)).then_some(Compare::Ordered { signed, equal })
+/// How the loop goes on, if the comparison and the sign of the step lead to an end. A step whose sign is
+/// not known gets the one that does.
+fn compare(op: &Operator<'_>, swapped: bool, step: &mut Step) -> Option<Compare> {
+    let mut ordered = |below: bool, signed, equal| {
+        if let Step::Local { up, .. } = step {
+            *up = below != swapped;
+        }
+        (below != swapped).eq(&step.is_up()).then_some(Compare::Ordered { signed, equal })
     };
     match op {
         Operator::I32Ne => Some(Compare::Unequal),

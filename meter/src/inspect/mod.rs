@@ -8,7 +8,7 @@ mod nan;
 
 pub(crate) use body::{Plan, helper};
 pub(crate) use charges::{Charge, ChargeKind};
-pub(crate) use hoist::{Bound, Compare, Hoist};
+pub(crate) use hoist::{Bound, Compare, Hoist, Step};
 pub(crate) use nan::{Mends, Shapes, produces};
 
 use crate::error::{ImportFault, Limit, MeterError};

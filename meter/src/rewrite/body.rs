@@ -113,8 +113,7 @@ impl Writer<'_> {
             match hoists.next_if(|hoist| hoist.start == position) {
                 Some(hoist) => {
                     self.hoisted(hoist);
-                    position = hoist.end;
-                    self.charge_at(position);
+                    position = hoist.branch;
                 }
                 None => self.operator(position),
             }
@@ -144,11 +143,11 @@ impl Writer<'_> {
         }
     }
 
-    /// A loop that is paid before it runs, as far as that fits; see [`super::hoist`].
+    /// A loop that is paid before it runs, up to its branch back; see [`super::hoist`].
     fn hoisted(&mut self, hoist: &Hoist) {
         let (counter, rounds) = (self.plan.locals, self.rounds);
         self.mend_before(hoist.start);
-        self.code().block(BlockType::Empty).loop_(BlockType::Empty);
+        self.code().loop_(BlockType::Empty).block(BlockType::Empty);
         hoist::begin(&mut self.code(), hoist, rounds, counter);
         self.code().loop_(BlockType::Empty);
         self.fast_round(hoist);
@@ -156,22 +155,22 @@ impl Writer<'_> {
         hoist::finish(&mut self.code(), rounds);
         // One round the plain way: it looks at the count, and after it there may be room again.
         self.charge_at(hoist.start + 1);
-        self.round(hoist.start + 1..hoist.end - 1);
-        self.mend_before(hoist.end - 1);
-        self.code().br_if(0).end().end();
+        self.round(hoist.start + 1..hoist.branch);
+        self.mend_before(hoist.branch);
+        self.code().br_if(1).end();
+        self.depth += 1;
     }
 
     /// A round that pays nothing and leaves whether another follows on the stack.
     fn fast_round(&mut self, hoist: &Hoist) {
-        let branch = hoist.end - 1;
-        let bound = hoist.bound_at.unwrap_or(branch);
-        let compare = hoist.compare_at.unwrap_or(branch);
+        let bound = hoist.bound_at.unwrap_or(hoist.branch);
+        let compare = hoist.compare_at.unwrap_or(hoist.branch);
         self.round(hoist.start + 1..bound);
-        let bound_local = self.rounds.bound;
-        self.code().local_get(bound_local);
+        let local = self.rounds.bound;
+        self.code().local_get(local);
         self.round(bound + 1..compare);
         self.code().i32_ne();
-        self.mend_before(branch);
+        self.mend_before(hoist.branch);
     }
 
     fn round(&mut self, operators: Range<u32>) {

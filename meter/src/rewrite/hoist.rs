@@ -1,8 +1,8 @@
 //! The code around a loop that is paid before it runs.
 //!
 //! ```text
-//! block
-//!   loop
+//! loop
+//!   block
 //!     trips := rounds until the loop ends, 0 if that cannot be told
 //!     paid := as many of them as leave the count at or below 0
 //!     if paid > 0
@@ -12,10 +12,11 @@
 //!     end
 //!     one round the plain way, branch back
 //!   end
+//!   what the guest has behind its branch back
 //! end
 //! ```
 
-use crate::inspect::{Bound, Compare, Hoist};
+use crate::inspect::{Bound, Compare, Hoist, Step};
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
 /// The meter's locals for a loop that is paid ahead.
@@ -38,9 +39,12 @@ impl Rounds {
 /// From the head of the outer loop to the copy without charges, which the caller writes.
 pub(super) fn begin(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Rounds, counter: u32) {
     let cost = hoist.cost.cast_signed();
-    match hoist.compare {
-        Compare::Unequal => unequal(code, hoist, rounds),
-        Compare::Ordered { signed, equal } => ordered(code, hoist, rounds, (signed, equal)),
+    match (hoist.compare, hoist.step) {
+        (Compare::Unequal, Step::Const(step)) => unequal(code, hoist, rounds, step),
+        (Compare::Unequal, Step::Local { .. }) => {
+            code.i64_const(0);
+        }
+        (Compare::Ordered { signed, equal }, _) => ordered(code, hoist, rounds, (signed, equal)),
     }
     code.local_tee(rounds.trips).local_set(rounds.paid);
     code.local_get(rounds.trips).i64_const(cost).i64_mul().local_get(counter).i64_add();
@@ -50,13 +54,18 @@ pub(super) fn begin(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Round
     code.local_get(rounds.paid).i64_const(0).i64_gt_s().if_(BlockType::Empty);
     code.local_get(rounds.paid).i64_const(cost).i64_mul().local_get(counter).i64_add();
     code.local_set(counter);
-    code.local_get(rounds.paid).i32_wrap_i64().i32_const(hoist.step).i32_mul();
+    code.local_get(rounds.paid).i32_wrap_i64();
+    match hoist.step {
+        Step::Const(step) => code.i32_const(step),
+        Step::Local { local, .. } => code.local_get(local),
+    };
+    code.i32_mul();
     code.local_get(hoist.counter).i32_add().local_set(rounds.bound);
 }
 
 /// From the copy without charges to the plain round: leaves if nothing is left to do.
 pub(super) fn finish(code: &mut InstructionSink<'_>, rounds: Rounds) {
-    code.local_get(rounds.paid).local_get(rounds.trips).i64_eq().br_if(2).end();
+    code.local_get(rounds.paid).local_get(rounds.trips).i64_eq().br_if(1).end();
 }
 
 fn bound(code: &mut InstructionSink<'_>, bound: Bound) {
@@ -68,9 +77,9 @@ fn bound(code: &mut InstructionSink<'_>, bound: Bound) {
 
 /// The distance on the circle of 32 bits, if it is a number of whole steps. A distance of 0 is a whole
 /// turn: it is left to the plain way.
-fn unequal(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Rounds) {
-    let size = hoist.step.unsigned_abs();
-    if hoist.step > 0 {
+fn unequal(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Rounds, step: i32) {
+    let size = step.unsigned_abs();
+    if step > 0 {
         bound(code, hoist.bound);
         code.local_get(hoist.counter);
     } else {
@@ -96,13 +105,6 @@ fn ordered(
     rounds: Rounds,
     (signed, equal): (bool, bool),
 ) {
-    let (up, size) = (hoist.step > 0, i64::from(hoist.step.unsigned_abs()));
-    let past = size - 1 + i64::from(equal);
-    let (least, most) = if signed {
-        (i64::from(i32::MIN) + past, i64::from(i32::MAX) - past)
-    } else {
-        (past, i64::from(u32::MAX) - past)
-    };
     let wide = |code: &mut InstructionSink<'_>| {
         if signed {
             code.i64_extend_i32_s()
@@ -110,32 +112,66 @@ fn ordered(
             code.i64_extend_i32_u()
         };
     };
-    let counter = |code: &mut InstructionSink<'_>| {
-        code.local_get(hoist.counter);
-        wide(code);
-    };
     let limit = |code: &mut InstructionSink<'_>| {
         bound(code, hoist.bound);
         wide(code);
     };
-    if up {
-        limit(code);
-        counter(code);
-    } else {
-        counter(code);
-        limit(code);
-    }
-    code.i64_sub().i64_const(i64::from(equal)).i64_add().local_tee(rounds.trips);
-    code.i64_const(size - 1).i64_add();
-    if size > 1 {
-        code.i64_const(size).i64_div_u();
-    }
-    code.i64_const(0).local_get(rounds.trips).i64_const(0).i64_gt_s();
+    let up = hoist.step.is_up();
     limit(code);
+    code.local_get(hoist.counter);
+    wide(code);
+    code.i64_sub();
+    if !up {
+        code.i64_const(-1).i64_mul();
+    }
+    code.i64_const(i64::from(equal)).i64_add().local_set(rounds.trips);
+    // A step that is not above 0 is told below; until then nothing may be divided by it.
+    size(code, hoist.step);
+    code.local_set(rounds.paid);
+    code.local_get(rounds.trips).local_get(rounds.paid).i64_add().i64_const(1).i64_sub();
+    size(code, hoist.step);
+    code.i64_div_u().i64_const(0);
+    code.local_get(rounds.trips).i64_const(0).i64_gt_s();
+    if let Step::Local { local, up } = hoist.step {
+        leads(code, local, up);
+        code.i32_and();
+    }
+    // The bound and, beyond it, all of a step but one.
+    limit(code);
+    code.local_get(rounds.paid).i64_const(1 - i64::from(equal)).i64_sub();
+    let (least, most) =
+        if signed { (i64::from(i32::MIN), i64::from(i32::MAX)) } else { (0, i64::from(u32::MAX)) };
     if up {
-        code.i64_const(most).i64_le_s()
+        code.i64_add().i64_const(most).i64_le_s();
     } else {
-        code.i64_const(least).i64_ge_s()
-    };
+        code.i64_sub().i64_const(least).i64_ge_s();
+    }
     code.i32_and().select();
+}
+
+/// The size of a step, at least 1.
+fn size(code: &mut InstructionSink<'_>, step: Step) {
+    match step {
+        Step::Const(step) => code.i64_const(i64::from(step.unsigned_abs())),
+        Step::Local { local, up } => {
+            if up {
+                code.local_get(local);
+            } else {
+                code.i32_const(0).local_get(local).i32_sub();
+            }
+            code.i64_extend_i32_u().i64_const(1);
+            leads(code, local, up);
+            code.select()
+        }
+    };
+}
+
+/// Whether a step has the sign that leads to the bound.
+fn leads(code: &mut InstructionSink<'_>, local: u32, up: bool) {
+    code.local_get(local).i32_const(0);
+    if up {
+        code.i32_gt_s()
+    } else {
+        code.i32_lt_s()
+    };
 }

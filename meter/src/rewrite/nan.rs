@@ -53,41 +53,42 @@ impl Scratch {
     /// Makes what the operator has left on top of the stack canonical.
     pub(super) fn mend(&self, code: &mut InstructionSink<'_>, op: &Operator<'_>, shape: Shapes) {
         let kept = match op {
-            Operator::LocalGet { local_index } | Operator::LocalTee { local_index } => *local_index,
+            Operator::LocalGet { local_index } | Operator::LocalTee { local_index } => {
+                code.drop();
+                *local_index
+            }
             _ => {
                 let ty = value_type(shape);
                 let local = self.locals.iter().find(|(known, _)| *known == ty);
                 let local = local.map_or(0, |(_, local)| *local);
-                code.local_tee(local);
+                code.local_set(local);
                 local
             }
         };
-        canonical(code, kept, shape);
+        mend_local(code, kept, shape);
+        code.local_get(kept);
     }
 }
 
-/// Makes what a local holds canonical.
+/// Makes what a local holds canonical. A NaN is what does not equal itself. For scalars a jump that is
+/// never taken costs less than a selection.
 pub(super) fn mend_local(code: &mut InstructionSink<'_>, local: u32, shape: Shapes) {
-    code.local_get(local);
-    canonical(code, local, shape);
-    code.local_set(local);
-}
-
-/// Makes the value on top of the stack canonical, of which the local holds a copy. A NaN is what does
-/// not equal itself.
-fn canonical(code: &mut InstructionSink<'_>, copy: u32, shape: Shapes) {
     match shape {
-        Shapes::F32 => code.f32_const(Ieee32::new(CANONICAL_32)),
-        Shapes::F64 => code.f64_const(Ieee64::new(CANONICAL_64)),
-        _ => code.v128_const(canonical_lanes(shape)),
-    };
-    code.local_get(copy).local_get(copy);
-    match shape {
-        Shapes::F32 => code.f32_eq().select(),
-        Shapes::F64 => code.f64_eq().select(),
-        Shapes::F32X4 => code.f32x4_eq().v128_bitselect(),
-        _ => code.f64x2_eq().v128_bitselect(),
-    };
+        Shapes::F32 => {
+            code.local_get(local).local_get(local).f32_ne().if_(BlockType::Empty);
+            code.f32_const(Ieee32::new(CANONICAL_32)).local_set(local).end();
+        }
+        Shapes::F64 => {
+            code.local_get(local).local_get(local).f64_ne().if_(BlockType::Empty);
+            code.f64_const(Ieee64::new(CANONICAL_64)).local_set(local).end();
+        }
+        _ => {
+            code.local_get(local).v128_const(canonical_lanes(shape));
+            code.local_get(local).local_get(local);
+            let eq = if shape == Shapes::F32X4 { code.f32x4_eq() } else { code.f64x2_eq() };
+            eq.v128_bitselect().local_set(local);
+        }
+    }
 }
 
 /// The shapes that a scrambler works on, in the order of its functions.

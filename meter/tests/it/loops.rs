@@ -119,19 +119,60 @@ fn rounds_that_cross_slices_and_limits_count_like_the_plain_loop() {
 }
 
 #[test]
+fn a_step_in_a_local_counts_like_the_plain_loop() {
+    for (compare, swapped) in
+        [("lt_u", false), ("le_s", false), ("ge_u", true), ("gt_s", false), ("lt_u", true)]
+    {
+        let wat = counts(7, compare, swapped).replace("(i32.const 7)", "(local.get 2)");
+        let pair = Pair::new(&wat);
+        for step in [1, 2, 3, 1_000, 0, -1, -7, i32::MIN, i32::MAX] {
+            for (at, from) in NUMBERS.iter().enumerate() {
+                for to in NUMBERS.iter().skip(at % 3).step_by(3) {
+                    pair.agree(&[*from, *to, step], 3_000, 0);
+                }
+            }
+        }
+        for used in [0, SLICE - 1, SLICE - 1_000] {
+            for args in [[0, 3_000_000, 3], [3_000_000, 0, -3]] {
+                pair.agree(&args, used + 7_777_777, used);
+                pair.agree(&args, used + 77_777, used);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_branch_back_happens_once() {
+    let wat = r#"(module (memory (export "m") 1)
+        (func (export "f") (param i32 i32 i32) (result i32)
+            (block $out (block $far
+                (loop $l
+                    (local.set 2 (i32.add (local.get 2) (local.get 0)))
+                    (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))
+                    (local.set 2 (i32.mul (local.get 2) (i32.const 3)))
+                    (br $far))
+                (unreachable))
+             (i32.store (i32.const 8) (local.get 2))
+             (br $out))
+            (local.get 2)))"#;
+    let pair = Pair::new(wat);
+    for rounds in [1, 2, 1_000, 900_000] {
+        let total = pair.agree(&[rounds, 0, 0], abi::MAX_LIMIT, 5).flushed;
+        pair.agree(&[rounds, 0, 0], total - 1, 5);
+        pair.agree(&[rounds, 0, 0], total, 5);
+    }
+}
+
+#[test]
 fn traps_inside_owe_what_they_owe_in_the_plain_loop() {
     let wat = r#"(module (memory (export "m") 1)
         (func (export "f") (param i32 i32 i32) (result i32)
             (loop $l
                 (i32.store8 (local.get 0) (i32.const 1))
                 (br_if $l (i32.ne (local.get 1)
-                    (local.tee 0 (i32.add (local.get 0) (local.get 2))))))
+                    (local.tee 0 (i32.add (local.get 0) (i32.const 2))))))
             (local.get 0)))"#;
-    // A step that is not a constant is left alone.
-    let original = wat::parse_str(wat).unwrap();
-    let alone = meter(&original, &profile()).unwrap();
-    assert_eq!(alone.bytes, meter_plain_loops(&original, &profile()).unwrap().bytes);
-    let pair = Pair::new(&wat.replace("(local.get 2)", "(i32.const 2)"));
+    let pair = Pair::new(wat);
     for from in [0, 60_000, 65_534, 70_000] {
         for used in [0, SLICE - 1, SLICE - 70, SLICE - 60_000] {
             for limit in [abi::MAX_LIMIT, used + 100, used + 300_000] {
@@ -151,7 +192,10 @@ fn shapes_that_are_not_straight_lines_are_left_alone() {
         format!("(call $g) {whole}"),
         format!("(local.set 1 (i32.const 9)) {whole}"),
         format!("(local.set 0 (i32.const 9)) {whole}"),
-        format!("{whole} (drop (i32.const 1))"),
+        format!("{whole} (br_if 0 (local.get 1))"),
+        // A step that is not a constant, where the counter may miss the bound.
+        "(br_if 0 (i32.ne (local.get 1) (local.tee 0 (i32.add (local.get 0) (local.get 1)))))"
+            .to_owned(),
         format!("(block (br_if 0 (local.get 1))) {whole}"),
         format!("(if (local.get 1) (then)) {whole}"),
         format!("(memory.fill (local.get 0) (local.get 0) (local.get 1)) {whole}"),

@@ -364,6 +364,25 @@ fn code_that_cannot_be_reached_is_left_alone() {
 }
 
 #[test]
+fn a_function_whose_joins_are_too_much_work_is_followed_the_simple_way() {
+    let store = "(f64.store (i32.const 0) (local.get $x))";
+    let dirty = format!("(local.set $x {NAN})");
+    let branches = "(br_if 0 (i32.const 0))".repeat(40);
+    let many = format!("{} {dirty} (block {branches}) {store}", "(local f64)".repeat(800));
+    let few = format!("{dirty} (block {branches}) {store}");
+    assert_eq!((u64_at(&body(&many), 0), u64_at(&body(&few), 0)), (CANONICAL, CANONICAL));
+    // The simple way makes the value canonical when it is set, the other when it is looked at.
+    let set = [&[0x44][..], &CANONICAL.to_le_bytes(), &[0x21]].concat();
+    let module = |text: &str| {
+        let wat = format!("(module (memory 1) (func (local $x f64) {text}))");
+        metered(&wat).bytes.windows(10).filter(|window| *window == set).count()
+    };
+    assert_eq!((module(&many), module(&few)), (1, 1));
+    let unseen = |text: &str| text.replace(store, "");
+    assert_eq!((module(&unseen(&many)), module(&unseen(&few))), (1, 0));
+}
+
+#[test]
 fn metered_arithmetic_alone_holds_no_canonical_nan() {
     // A kernel that only computes pays nothing for NaNs: the constant appears for the store only.
     let text = r#"(module (memory (export "m") 1) (func (export "f") (param i32) (local f64 f64)

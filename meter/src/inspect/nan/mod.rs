@@ -250,6 +250,3 @@ impl<'a> Tracer<'a> {
         self.graph.carried(at, from, takes, change)
     }
 }
-
-#[cfg(test)]
-mod tests;
