@@ -68,7 +68,7 @@ fn compare_some(engines: &Engines, thread: u64) -> Tally {
 }
 
 fn compare(engines: &Engines, seed: u64, tally: &mut Tally) {
-    let Some(original) = generate(seed) else { return };
+    let Some(original) = generate(seed, true) else { return };
     let metered = match meter(&original, &host::profile()) {
         Ok(metered) => metered,
         // The generator also draws `externref`, and frames beyond the limit.
@@ -268,14 +268,14 @@ fn uses_helpers(original: &[u8]) -> bool {
 }
 
 /// A module drawn from a seed; `None` when the draw does not make one.
-fn generate(seed: u64) -> Option<Vec<u8>> {
+pub fn generate(seed: u64, canonical: bool) -> Option<Vec<u8>> {
     let mut bytes = vec![0; 4_096];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     let config = wasm_smith::Config {
         allow_start_export: false,
         available_imports: Some(offered()),
-        // One bit in which a NaN differs could send the two runs different ways.
-        canonicalize_nans: true,
+        // One bit in which a NaN differs could send two runs of the original different ways.
+        canonicalize_nans: canonical,
         disallow_traps: seed % 16 < 12,
         exceptions_enabled: false,
         export_everything: true,

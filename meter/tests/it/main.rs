@@ -16,4 +16,5 @@ mod limits;
 mod loops;
 mod nan;
 mod refusals;
+mod smith;
 mod spec;
