@@ -49,6 +49,8 @@ fn config() -> Config {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed).cranelift_nan_canonicalization(false);
     config.consume_fuel(false).epoch_interruption(false);
+    // The meter drops a guest's own hints and tells which of the branches it added are hardly taken.
+    config.wasm_branch_hinting(true);
     config
         .wasm_relaxed_simd(false)
         .wasm_multi_memory(false)

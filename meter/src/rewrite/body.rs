@@ -5,6 +5,7 @@
 //! the count and gives the frame back. Labels keep their depth: what was the function's is now the
 //! block's.
 
+use super::cold;
 use super::hoist::{self, Rounds};
 use super::layout::Layout;
 use super::nan::{Scratch, mend_local};
@@ -20,7 +21,7 @@ pub(super) fn rewrite(
     body: &FunctionBody<'_>,
     mut locals: Vec<(u32, ValType)>,
     results: BlockType,
-) -> Result<Function, BinaryReaderError> {
+) -> Result<Body, BinaryReaderError> {
     locals.push((1, ValType::I64));
     let scratch = Scratch::new(&plan.mends, plan.locals + 1);
     locals.extend(scratch.types().map(|ty| (1, ty)));
@@ -35,8 +36,19 @@ pub(super) fn rewrite(
     writer.enter();
     writer.operators(results);
     writer.leave();
+    let cold = cold::branches(&writer.bytes, layout, plan.locals)?;
+    let base = function.byte_len();
     function.raw(writer.bytes);
-    Ok(function)
+    Ok(Body { function, base, cold })
+}
+
+/// A new body, and which of its branches are hardly ever taken.
+pub(super) struct Body {
+    pub function: Function,
+    /// Bytes before the code.
+    pub base: usize,
+    /// Offsets into the code.
+    pub cold: Vec<u32>,
 }
 
 /// An operator of the guest's and its bytes.

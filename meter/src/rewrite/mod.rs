@@ -5,6 +5,7 @@
 
 mod body;
 mod bulk;
+mod cold;
 mod growth;
 mod hoist;
 mod layout;
@@ -21,8 +22,8 @@ use layout::{Layout, Types};
 use std::convert::Infallible;
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, ExportKind,
-    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
+    BlockType, BranchHints, CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection,
+    ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
     InstructionSink, MemorySection, Module, RefType, TableSection, TableType, TypeSection, ValType,
 };
 use wasmparser::{FunctionBody, Parser, Payload, Validator};
@@ -83,6 +84,7 @@ struct Sections<'a> {
     exports: ExportSection,
     elements: ElementSection,
     data_count: Option<DataCountSection>,
+    hints: BranchHints,
     code: CodeSection,
     data: DataSection,
 }
@@ -104,6 +106,9 @@ impl Sections<'_> {
         module.section(&self.exports).section(&self.elements);
         if let Some(data_count) = self.data_count {
             module.section(&data_count);
+        }
+        if !self.hints.is_empty() {
+            module.section(&self.hints);
         }
         module.section(&self.code).section(&self.data);
         Ok(module.finish())
@@ -138,7 +143,10 @@ impl Rewriter<'_> {
             match payload? {
                 Payload::CodeSectionEntry(body) => {
                     if let Some((defined, _)) = plans.next() {
-                        sections.code.function(&self.body(defined, &body)?);
+                        let body = self.body(defined, &body)?;
+                        let index = self.facts.import_count() + crate::inspect::count(defined);
+                        cold::hint(&mut sections.hints, index, body.base, &body.cold);
+                        sections.code.function(&body.function);
                     }
                 }
                 payload => self.section(&mut sections, payload)?,
@@ -174,7 +182,7 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    fn body(&mut self, defined: usize, body: &FunctionBody<'_>) -> Result<Function, Fault> {
+    fn body(&mut self, defined: usize, body: &FunctionBody<'_>) -> Result<body::Body, Fault> {
         let mut remap = Remap { layout: self.layout };
         let mut locals = Vec::new();
         for group in body.get_locals_reader()? {

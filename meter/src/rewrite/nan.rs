@@ -6,8 +6,8 @@ use crate::inspect::{Mends, Shapes};
 use wasm_encoder::{BlockType, Function, Ieee32, Ieee64, InstructionSink, ValType};
 use wasmparser::Operator;
 
-const CANONICAL_32: u32 = 0x7fc0_0000;
-const CANONICAL_64: u64 = 0x7ff8_0000_0000_0000;
+pub(super) const CANONICAL_32: u32 = 0x7fc0_0000;
+pub(super) const CANONICAL_64: u64 = 0x7ff8_0000_0000_0000;
 
 /// Lanes of the canonical NaN, as one number.
 fn canonical_lanes(shape: Shapes) -> i128 {

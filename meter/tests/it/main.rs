@@ -10,6 +10,7 @@ mod bulk;
 mod differential;
 mod fuel;
 mod growth;
+mod hints;
 mod host;
 mod hosts;
 mod limits;

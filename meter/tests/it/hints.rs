@@ -1,0 +1,67 @@
+//! The section that tells engines which branches are hardly ever taken.
+
+use crate::host::{ENGINE, Grant, Guest, metered};
+use wasmparser::{KnownCustom, Parser, Payload};
+use wasmtime::{Config, Engine, Module};
+
+const GUEST: &str = r#"(module
+    (import "env" "next" (func $next (param i32) (result i32)))
+    (memory (export "m") 1)
+    (func (export "f") (param f64 f64) (local i32)
+        (loop $l
+            (f64.store (i32.const 0) (f64.div (local.get 0) (local.get 1)))
+            (if (local.get 2) (then (nop)))
+            (br_if $l (i32.lt_u (local.tee 2 (call $next (local.get 2))) (i32.const 9)))))
+    (func (nop)))"#;
+
+/// For each function with hints its index, and what is at each place: the byte, and whether it is likely.
+fn hints(bytes: &[u8]) -> Vec<(u32, Vec<(u8, bool)>)> {
+    let mut bodies = Vec::new();
+    let mut hints = Vec::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.unwrap() {
+            Payload::CodeSectionEntry(body) => bodies.push(body.range().start),
+            Payload::CustomSection(section) => {
+                assert!(bodies.is_empty(), "the section must stand before the code");
+                let KnownCustom::BranchHints(reader) = section.as_known() else {
+                    panic!("{}", section.name());
+                };
+                hints = reader.into_iter().map(Result::unwrap).collect();
+            }
+            _ => {}
+        }
+    }
+    let at = |function: u32, offset: u32| bytes[bodies[function as usize - 1] + offset as usize];
+    hints
+        .into_iter()
+        .map(|function| {
+            let places = function.hints.into_iter().map(Result::unwrap);
+            let places = places.map(|hint| (at(function.func, hint.func_offset), hint.taken));
+            (function.func, places.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn the_meters_own_branches_are_unlikely_and_no_others() {
+    const IF: (u8, bool) = (0x04, false);
+    let found = hints(&metered(GUEST).bytes);
+    // The stack, the entry's check, the loop's, and the NaN; then the stack and the check of a leaf.
+    assert_eq!(found, [(1, vec![IF; 4]), (2, vec![IF; 2])]);
+}
+
+#[test]
+fn an_engine_that_takes_hints_counts_the_same() {
+    let mut config = Config::new();
+    config.wasm_branch_hinting(true);
+    let engine = Engine::new(&config).unwrap();
+    let bytes = metered(GUEST).bytes;
+    let run = |engine: &Engine| {
+        let module = Module::new(engine, &bytes).unwrap();
+        let mut guest =
+            Guest::from_module(&module, Grant::default(), crate::host::Notes::default()).unwrap();
+        guest.call("f", &[wasmtime::Val::F64(0), wasmtime::Val::F64(0)]);
+        (guest.flushed(), guest.memory()[..8].to_vec())
+    };
+    assert_eq!(run(&engine), run(&ENGINE));
+}
