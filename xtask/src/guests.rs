@@ -15,7 +15,7 @@ use crate::{repo, setup};
 const ZIGLANG: &str = "ziglang==0.17.1";
 
 /// Guests written in Rust: packages of the workspace in `examples`.
-const RUST_GUESTS: [&str; 3] = ["mersenne", "align", "seti"];
+const RUST_GUESTS: [&str; 4] = ["mersenne", "align", "seti", "kernels"];
 
 /// Options of `cargo xtask guests`.
 #[derive(clap::Args)]

@@ -23,6 +23,27 @@ pub const DRIFTS_PER_TASK: u32 = 8;
 /// Drift rates of the whole `seti` job, from 0 upwards.
 pub const DRIFTS: u32 = 128;
 
+/// Each kernel with two sizes: of a quick test, and of a measurement (some 30 to 100 ms natively).
+pub const KERNELS: [(&str, u32, u32); 17] = [
+    ("nbody", 500, 700_000),
+    ("matmul", 24, 320),
+    ("dgemm", 24, 560),
+    ("matmul_simd", 32, 640),
+    ("blend_simd", 2, 6_000),
+    ("fft", 1, 800),
+    ("spectral", 40, 1_600),
+    ("modpow", 60, 150_000),
+    ("sieve", 20_000, 6_000_000),
+    ("sha256", 4, 6_144),
+    ("blake3", 5, 12_288),
+    ("smith_waterman", 120, 2_500),
+    ("quicksort", 2_000, 500_000),
+    ("base64", 4, 6_144),
+    ("lz", 8, 4_096),
+    ("json", 10, 6_000),
+    ("interpreter", 60, 10_000),
+];
+
 const HUMAN: &str = include_str!("../../align/data/mt-human.fa");
 const ORANG: &str = include_str!("../../align/data/mt-orang.fa");
 
@@ -48,6 +69,7 @@ pub fn all() -> Vec<Example> {
             files: vec![("mt-orang.fa", ORANG.as_bytes().to_vec())],
         },
         Example { name: "seti", inputs: seti(), files: vec![("recording.iq", recording())] },
+        Example { name: "kernels", inputs: kernels(), files: Vec::new() },
     ]
 }
 
@@ -80,6 +102,18 @@ pub fn seti() -> Vec<String> {
         .step_by(DRIFTS_PER_TASK as usize)
         .map(|from| format!("{{\"first_drift\":{from},\"drifts\":{DRIFTS_PER_TASK}}}"))
         .collect()
+}
+
+/// Each kernel once, at its size for tests.
+#[must_use]
+pub fn kernels() -> Vec<String> {
+    KERNELS.iter().map(|(name, size, _)| kernel(name, *size)).collect()
+}
+
+/// Standard input that asks for one kernel.
+#[must_use]
+pub fn kernel(name: &str, size: u32) -> String {
+    format!("[\"{name}\",{size}]")
 }
 
 /// Writes `DIR/NAME/inputs.jsonl` and `DIR/NAME/files/FILE` for every example.
