@@ -45,7 +45,8 @@ pub enum EngineError {
     Export(&'static str),
 }
 
-fn config() -> Config {
+/// The settings of the deterministic profile.
+pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed).cranelift_nan_canonicalization(false);
     config.consume_fuel(false).epoch_interruption(false);
@@ -64,7 +65,8 @@ fn config() -> Config {
     config
 }
 
-fn pool(concurrency: u32) -> PoolingAllocationConfig {
+/// Memory for `concurrency` instances, reserved once.
+pub(crate) fn pool(concurrency: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(concurrency)
         .total_memories(concurrency)

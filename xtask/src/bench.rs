@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::network::Network;
 use crate::say::{note, say};
-use crate::{cpu, load, network};
+use crate::{cpu, load, measure, network};
 
 /// Credit that the load's account gets; its jobs hold 10 credits each.
 const CREDITS: u64 = 100;
@@ -23,15 +23,20 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 100_000)]
         tasks: u32,
     },
+    /// What metering costs: CPU time of metered kernels against plain, engine-guarded and native.
+    Meter(measure::Meter),
 }
 
 /// Runs a benchmark and prints its line.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match bench {
-        Bench::Throughput { tasks } => say(runtime.block_on(throughput(*tasks))?),
+        Bench::Throughput { tasks } => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            say(runtime.block_on(throughput(*tasks))?);
+            Ok(())
+        }
+        Bench::Meter(options) => measure::meter(options),
     }
-    Ok(())
 }
 
 async fn throughput(tasks: u32) -> anyhow::Result<Value> {

@@ -41,19 +41,22 @@ pub(crate) fn folder() -> PathBuf {
 
 /// Builds the Rust guests and writes their inputs.
 pub(crate) fn build() -> anyhow::Result<()> {
-    setup::run()?;
-    let mut cargo = repo::guest_cargo("build");
-    cargo.args(["--release", "--target", setup::GUEST_TARGET]);
-    cargo.args(RUST_GUESTS.iter().flat_map(|name| ["--package", name]));
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", encoded_flags(&path_mappings()));
-    repo::run(&mut cargo)?;
-    let built = repo::target().join("guest-build").join(setup::GUEST_TARGET).join("release");
-    for name in RUST_GUESTS {
-        publish(&built.join(name).with_extension("wasm"), name)?;
-    }
+    build_only(&RUST_GUESTS)?;
     let inputs = folder().join("inputs");
     example_inputs::write_all(&inputs)
         .with_context(|| format!("failed to write inputs below {}", inputs.display()))
+}
+
+/// Builds some of the Rust guests, without their inputs.
+pub(crate) fn build_only(names: &[&str]) -> anyhow::Result<()> {
+    setup::run()?;
+    let mut cargo = repo::guest_cargo("build");
+    cargo.args(["--release", "--target", setup::GUEST_TARGET]);
+    cargo.args(names.iter().flat_map(|name| ["--package", name]));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", encoded_flags(&path_mappings()));
+    repo::run(&mut cargo)?;
+    let built = repo::target().join("guest-build").join(setup::GUEST_TARGET).join("release");
+    names.iter().try_for_each(|name| publish(&built.join(name).with_extension("wasm"), name))
 }
 
 /// Builds the C guest with PyPI's `ziglang` in a virtual environment below `target`.

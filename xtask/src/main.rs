@@ -8,6 +8,7 @@ mod crash;
 mod demo;
 mod guests;
 mod load;
+mod measure;
 mod network;
 mod recount;
 mod repo;

@@ -116,6 +116,8 @@ pub(crate) fn module_folder(path: &str) -> String {
 }
 
 fn is_test_path(path: &str) -> bool {
+    // A crate of its own, whose program is no test.
+    let path = path.strip_prefix("benches/src/").unwrap_or(path);
     let folders = ["tests/", "benches/", "fuzz/"];
     folders.iter().any(|folder| path.starts_with(folder) || path.contains(&format!("/{folder}")))
 }

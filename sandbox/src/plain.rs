@@ -1,0 +1,111 @@
+//! Runs a module as its author wrote it, with the same host functions and settings: what metering is measured against.
+//!
+//! Nothing counts or stops such a run but what the engine offers, so this is for programs of one's own.
+
+use tallymill_protocol::work::VoidCause;
+use wasmtime::{
+    AsContextMut as _, Caller, InstanceAllocationStrategy, InstancePre, Linker, Module, Store,
+};
+
+use crate::engine::{EngineError, config, pool};
+use crate::task::{TaskSpec, Void};
+use crate::wasi::{self, Ending, Guest, Halt, Host, Memory};
+
+/// What the engine itself does to keep a guest bounded and deterministic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing: the fastest that the engine can be.
+    Nothing,
+    /// Its fuel, its epochs and its canonical NaNs.
+    Engine,
+}
+
+/// What a store holds.
+struct Cell {
+    guest: Guest,
+    memory: Option<wasmtime::Memory>,
+}
+
+/// The end that a guest asked for or that its output's limit forced.
+#[derive(Debug, thiserror::Error)]
+#[error("ended by {0:?}")]
+struct Ended(Ending);
+
+impl Host for Cell {
+    fn call(
+        caller: &mut Caller<'_, Self>,
+        function: impl FnOnce(&mut Guest, &mut Memory<'_>) -> Result<(), Halt>,
+    ) -> wasmtime::Result<u32> {
+        let answer = match caller.data().memory {
+            Some(memory) => {
+                let (bytes, cell) = memory.data_and_store_mut(caller.as_context_mut());
+                function(&mut cell.guest, &mut Memory(bytes))
+            }
+            None => function(&mut caller.data_mut().guest, &mut Memory(&mut [])),
+        };
+        match answer {
+            Ok(()) => Ok(0),
+            Err(Halt::Errno(errno)) => Ok(errno.code()),
+            Err(Halt::End(ending)) => Err(Ended(ending).into()),
+        }
+    }
+}
+
+/// A module that was not metered, ready to run any number of times.
+pub struct PlainModule {
+    engine: wasmtime::Engine,
+    pre: InstancePre<Cell>,
+    guard: Guard,
+}
+
+impl PlainModule {
+    /// Compiles a module as it is.
+    ///
+    /// # Errors
+    /// When the engine does not start here or refuses the module.
+    pub fn compile(module: &[u8], guard: Guard) -> Result<Self, EngineError> {
+        let setup = |error: wasmtime::Error| EngineError::Setup(format!("{error:#}"));
+        let compile = |error: wasmtime::Error| EngineError::Compile(format!("{error:#}"));
+        let guarded = guard == Guard::Engine;
+        let mut config = config();
+        config.consume_fuel(guarded).epoch_interruption(guarded);
+        config.cranelift_nan_canonicalization(guarded);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(1)));
+        let engine = wasmtime::Engine::new(&config).map_err(setup)?;
+        let mut linker = Linker::new(&engine);
+        wasi::link(&mut linker).map_err(setup)?;
+        let module = Module::new(&engine, module).map_err(compile)?;
+        let pre = linker.instantiate_pre(&module).map_err(compile)?;
+        Ok(Self { engine, pre, guard })
+    }
+
+    /// Runs a task on a fresh instance, on this thread, and gives its standard output. The task's limits are not looked at, but
+    /// for those of the host functions.
+    ///
+    /// # Errors
+    /// When it did not end by itself with code 0.
+    pub fn run(&self, task: &TaskSpec) -> Result<Vec<u8>, Void> {
+        let cell = Cell { guest: Guest::new(task), memory: None };
+        let mut store = Store::new(&self.engine, cell);
+        match self.drive(&mut store) {
+            Ok(()) => {}
+            Err(error) if is_success(&error) => {}
+            Err(error) => return Err(Void::new(VoidCause::Other, format!("{error:#}"))),
+        }
+        Ok(store.into_data().guest.output)
+    }
+
+    fn drive(&self, store: &mut Store<Cell>) -> wasmtime::Result<()> {
+        if self.guard == Guard::Engine {
+            store.set_fuel(u64::MAX)?;
+            store.set_epoch_deadline(1);
+        }
+        let instance = self.pre.instantiate(&mut *store)?;
+        store.data_mut().memory = instance.get_memory(&mut *store, "memory");
+        instance.get_typed_func::<(), ()>(&mut *store, "_start")?.call(store, ())
+    }
+}
+
+fn is_success(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<Ended>().is_some_and(|Ended(ending)| *ending == Ending::Exit(0))
+}
