@@ -3,6 +3,9 @@
 
 use crate::random::Checksum;
 
+/// Numbers whose flags are crossed out together: few enough to stay in a processor's cache.
+const SEGMENT: usize = 128 * 1024;
+
 fn flags(limit: usize) -> Vec<bool> {
     let mut prime = vec![true; limit + 1];
     prime[..2.min(limit + 1)].fill(false);
@@ -16,16 +19,35 @@ fn flags(limit: usize) -> Vec<bool> {
     prime
 }
 
-/// Primes up to `limit`, by crossing out multiples.
+/// Number and sum of the primes up to `limit`.
+fn primes(limit: usize) -> (u64, u64) {
+    let small = flags(limit.isqrt());
+    let small: Vec<usize> = (0..small.len()).filter(|number| small[*number]).collect();
+    let (mut count, mut total) = (0, 0);
+    let mut prime = vec![true; SEGMENT];
+    for start in (0..=limit).step_by(SEGMENT) {
+        let prime = &mut prime[..SEGMENT.min(limit + 1 - start)];
+        prime.fill(true);
+        for number in &small {
+            // Smaller multiples have a smaller factor.
+            let first = (number * number).max(start.next_multiple_of(*number)) - start;
+            prime.iter_mut().skip(first).step_by(*number).for_each(|flag| *flag = false);
+        }
+        for (offset, _) in prime.iter().enumerate().filter(|(_, prime)| **prime) {
+            if start + offset > 1 {
+                count += 1;
+                total += (start + offset) as u64;
+            }
+        }
+    }
+    (count, total)
+}
+
+/// Primes up to `limit`, by crossing out multiples in one segment after the other.
 #[inline(never)]
 pub(crate) fn sieve(limit: u32) -> u64 {
+    let (count, total) = primes(limit as usize);
     let mut sum = Checksum::new();
-    let primes = flags(limit as usize);
-    let (mut count, mut total) = (0_u64, 0_u64);
-    for (number, _) in primes.iter().enumerate().filter(|(_, prime)| **prime) {
-        count += 1;
-        total += number as u64;
-    }
     sum.add(count);
     sum.add(total);
     sum.value()
@@ -113,6 +135,9 @@ mod tests {
     fn primes_are_counted_right() {
         let count = |limit| flags(limit).iter().filter(|prime| **prime).count();
         assert_eq!([count(1), count(2), count(100), count(100_000)], [0, 1, 25, 9592]);
+        assert_eq!([1, 2, 10].map(primes), [(0, 0), (1, 2), (4, 17)]);
+        // Over several segments; the second is OEIS A046731(6).
+        assert_eq!(primes(1_000_000), (78_498, 37_550_402_023));
     }
 
     #[test]
