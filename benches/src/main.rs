@@ -6,6 +6,7 @@
 //! caches still does.
 
 mod clock;
+mod fit;
 mod guest;
 mod meter;
 mod stats;
@@ -26,11 +27,14 @@ struct Cli {
 enum Command {
     /// What metering costs, against the plain engine, the engine's own fuel, and native code.
     Meter(meter::Options),
+    /// Weights of operators that come close to time, and how close those in use are.
+    FitCosts(fit::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Meter(options) => meter::run(&options),
+        Command::FitCosts(options) => fit::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

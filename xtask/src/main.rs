@@ -44,6 +44,8 @@ enum Command {
     /// Measure this machine; one JSON line.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Fit the weights of the cost table to time on this machine, or check them; one JSON line.
+    FitCosts(measure::FitCosts),
     /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
     Crash(crash::Options),
 }
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Demo => demo::run(),
         Command::Bench(bench) => bench::run(&bench),
+        Command::FitCosts(options) => measure::fit_costs(&options),
         Command::Crash(options) => crash::run(&options),
     };
     // Without the backtrace that returning the error would print: these errors are for people.

@@ -4,6 +4,9 @@ use std::ffi::OsStr;
 
 use crate::{guests, repo};
 
+/// Where the fitted weights stand.
+const WEIGHTS: &str = "meter/src/cost/fitted.rs";
+
 /// Options of `cargo xtask bench meter`.
 #[derive(clap::Args)]
 pub(crate) struct Meter {
@@ -15,9 +18,32 @@ pub(crate) struct Meter {
     only: String,
 }
 
+/// Options of `cargo xtask fit-costs`.
+#[derive(clap::Args)]
+pub(crate) struct FitCosts {
+    /// Measure the table in use, and fail if it is too far from time, instead of fitting another.
+    #[arg(long)]
+    check: bool,
+    /// Times that every guest is run.
+    #[arg(long, default_value_t = 7)]
+    rounds: u32,
+}
+
 /// What metering costs; one JSON line.
 pub(crate) fn meter(options: &Meter) -> anyhow::Result<()> {
     run(["meter", "--rounds", &options.rounds.to_string(), "--only", &options.only])
+}
+
+/// Fits the weights of operators, or checks them; one JSON line.
+pub(crate) fn fit_costs(options: &FitCosts) -> anyhow::Result<()> {
+    let rounds = options.rounds.to_string();
+    let common = ["fit-costs", "--rounds", &rounds];
+    if options.check {
+        return run(common.into_iter().chain(["--check"]));
+    }
+    let out = repo::root().join(WEIGHTS);
+    run(common.map(OsStr::new).into_iter().chain([OsStr::new("--out"), out.as_os_str()]))?;
+    repo::run(repo::command("rustfmt").args(["--edition", "2024"]).arg(out))
 }
 
 fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> anyhow::Result<()> {

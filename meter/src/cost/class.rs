@@ -46,12 +46,19 @@ pub enum Class {
     Call,
     /// `call_indirect`.
     CallIndirect,
-    /// Integer vector operators and moves between lanes.
+    /// Integer vector operators lane by lane, widening and narrowing.
     Vector,
-    /// Integer vector multiplication and dot products.
+    /// Shuffles, moves between lanes and scalars, sums over lanes, and what takes several
+    /// instructions: counting bits, shifts of bytes, signs and shifts of 64 bits.
+    VectorLane,
+    /// Vector multiplication of 16-bit lanes and dot products.
     VectorMul,
-    /// Float vector operators but those below.
+    /// Vector multiplication of wider lanes, and with rounding.
+    VectorMulWide,
+    /// Float vector addition, subtraction, multiplication, sign changes, comparisons.
     VectorFloat,
+    /// Float vector minimum, maximum, rounding and conversions.
+    VectorConvert,
     /// Float vector division and square root.
     VectorDiv,
     /// Vector loads.
@@ -67,9 +74,30 @@ pub enum Class {
 /// Operators that generate no code of their own, or only a jump whose condition was paid before.
 const FREE: [&str; 8] = ["Nop", "Drop", "Block", "Loop", "Unreachable", "Return", "Else", "End"];
 
+/// Parts of the names of integer vector operators that take several instructions, or that cross
+/// lanes or registers.
+const SLOW: [&str; 16] = [
+    "Popcnt",
+    "I8x16Sh",
+    "I64x2ShrS",
+    "I64x2Abs",
+    "I64x2Neg",
+    "I64x2Gt",
+    "I64x2Lt",
+    "I64x2Ge",
+    "I64x2Le",
+    "Splat",
+    "Lane",
+    "Swizzle",
+    "AllTrue",
+    "AnyTrue",
+    "Bitmask",
+    "ExtAdd",
+];
+
 impl Class {
     /// Every class, in the order of the enumeration.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Free,
         Self::Const,
         Self::Local,
@@ -92,8 +120,11 @@ impl Class {
         Self::Call,
         Self::CallIndirect,
         Self::Vector,
+        Self::VectorLane,
         Self::VectorMul,
+        Self::VectorMulWide,
         Self::VectorFloat,
+        Self::VectorConvert,
         Self::VectorDiv,
         Self::VectorLoad,
         Self::VectorStore,
@@ -168,8 +199,10 @@ impl Class {
     fn of_float_vector(rest: &str) -> Self {
         match rest.get(2..).unwrap_or_default() {
             "Div" | "Sqrt" => Self::VectorDiv,
-            "Splat" | "ExtractLane" | "ReplaceLane" => Self::Vector,
-            _ => Self::VectorFloat,
+            "Splat" | "ExtractLane" | "ReplaceLane" => Self::VectorLane,
+            "Add" | "Sub" | "Mul" | "Neg" | "Abs" => Self::VectorFloat,
+            "Eq" | "Ne" | "Lt" | "Gt" | "Le" | "Ge" => Self::VectorFloat,
+            _ => Self::VectorConvert,
         }
     }
 
@@ -177,8 +210,10 @@ impl Class {
         match name {
             _ if name.starts_with("V128Load") => Self::VectorLoad,
             _ if name.starts_with("V128Store") => Self::VectorStore,
+            "I32x4Mul" | "I64x2Mul" | "I16x8Q15MulrSatS" => Self::VectorMulWide,
             _ if name.contains("Mul") || name.contains("Dot") => Self::VectorMul,
-            _ if name.contains("Trunc") => Self::VectorFloat,
+            _ if name.contains("Trunc") => Self::VectorConvert,
+            _ if SLOW.iter().any(|part| name.contains(part)) => Self::VectorLane,
             _ => Self::Vector,
         }
     }
@@ -202,9 +237,13 @@ mod tests {
             ("F64Nearest", Class::FloatRound),
             ("F64x2Sqrt", Class::VectorDiv),
             ("F32x4Mul", Class::VectorFloat),
-            ("F32x4Splat", Class::Vector),
+            ("F32x4Splat", Class::VectorLane),
+            ("F32x4Max", Class::VectorConvert),
+            ("F64x2Le", Class::VectorFloat),
+            ("I64x2Mul", Class::VectorMulWide),
+            ("I32x4TruncSatF32x4U", Class::VectorConvert),
             ("I32x4DotI16x8S", Class::VectorMul),
-            ("I8x16Shuffle", Class::Vector),
+            ("I8x16Shuffle", Class::VectorLane),
             ("I32x4Add", Class::Vector),
             ("V128Load32Lane", Class::VectorLoad),
             ("V128Store", Class::VectorStore),

@@ -55,7 +55,8 @@ pub enum Unit {
 }
 
 impl Unit {
-    const ALL: [Self; 8] = [
+    /// Every unit, in the order of the enumeration.
+    pub const ALL: [Self; 8] = [
         Self::MemoryFill,
         Self::MemoryCopy,
         Self::MemoryInit,
