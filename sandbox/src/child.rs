@@ -10,18 +10,16 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit,
-};
 use tallymill_meter::{ModuleInfo, Screen};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Outcome, TaskIndex};
 
+use crate::confine::{Confinement, Role, confine, escape, gaps, tighten};
 use crate::engine::{CompiledModule, Engine, THREAD_STACK};
 use crate::profile::screen;
 use crate::run::run_task;
@@ -33,6 +31,8 @@ use crate::wire::{self, Compiled, News, Order, WireError};
 pub(crate) const RUN: &str = "__run-child";
 /// First argument of a child that compiles.
 pub(crate) const COMPILE: &str = "__compile-child";
+/// First argument of a child that tries to get out.
+pub(crate) const PROBE: &str = "__probe-child";
 
 /// Results are handed over together until they are this many bytes…
 const FLUSH_BYTES: usize = 64 << 10;
@@ -51,32 +51,42 @@ const PROGRESS_AGE: Duration = Duration::from_millis(100);
 /// ```
 pub fn child_main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let done = match arguments.next()?.to_str()? {
-        RUN => confine().and_then(|()| run_child()),
-        COMPILE => confine()
-            .and_then(|()| compile_child(number(arguments.next())?, number(arguments.next())?)),
+        RUN => run(&mut arguments),
+        COMPILE => compile(&mut arguments),
+        PROBE => escape::child(&mut arguments),
         _ => return None,
     };
     Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn number(argument: Option<OsString>) -> io::Result<u64> {
-    let number = argument.and_then(|text| text.to_str()?.parse().ok());
-    number.ok_or_else(|| io::Error::other("a limit is missing"))
+/// The next argument.
+pub(crate) fn argument<T: FromStr>(
+    arguments: &mut impl Iterator<Item = OsString>,
+) -> io::Result<T> {
+    let parsed = arguments.next().and_then(|text| text.to_str()?.parse().ok());
+    parsed.ok_or_else(|| io::Error::other("an argument is missing"))
 }
 
-/// Gives up what a child never needs: new privileges, core files, being read by others, outliving its parent.
-fn confine() -> io::Result<()> {
-    rustix::thread::set_no_new_privs(true)?;
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    limit(Resource::Core, 0)
+/// Confines this process; answers why the module must not be looked at, if so.
+fn enter(confinement: Confinement, role: Role) -> Option<String> {
+    let gaps = gaps(&confine(role));
+    (confinement == Confinement::Required && !gaps.is_empty()).then_some(gaps)
 }
 
-fn limit(resource: Resource, value: u64) -> io::Result<()> {
-    Ok(setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })?)
+fn run(arguments: &mut impl Iterator<Item = OsString>) -> io::Result<()> {
+    let confinement = argument(arguments)?;
+    let refusal = enter(confinement, Role::Run);
+    run_child(confinement, refusal)
 }
 
-fn stream() -> io::Result<UnixStream> {
+fn compile(arguments: &mut impl Iterator<Item = OsString>) -> io::Result<()> {
+    let confinement = argument(arguments)?;
+    let (cpu_seconds, memory) = (argument(arguments)?, argument(arguments)?);
+    let refusal = enter(confinement, Role::Compile { cpu_seconds, memory });
+    compile_child(refusal)
+}
+
+pub(crate) fn stream() -> io::Result<UnixStream> {
     Ok(UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
@@ -84,19 +94,20 @@ fn broken(error: WireError) -> io::Error {
     io::Error::other(error)
 }
 
-fn compile_child(cpu_seconds: u64, memory: u64) -> io::Result<()> {
-    limit(Resource::Cpu, cpu_seconds)?;
-    limit(Resource::Data, memory)?;
+fn compile_child(refusal: Option<String>) -> io::Result<()> {
     let mut stream = stream()?;
     let longest = u64::from(Screen::default().module_bytes) + wire::OVERHEAD;
     let frame = wire::read(&mut stream, longest).map_err(broken)?.unwrap_or_default();
-    let answer = compile(wire::parse_module(&frame).map_err(broken)?);
+    let answer = match refusal {
+        Some(gaps) => Compiled::Unconfined(gaps),
+        None => compiled(wire::parse_module(&frame).map_err(broken)?),
+    };
     let mut out = Vec::new();
     answer.put(&mut out);
     stream.write_all(&out)
 }
 
-fn compile(module: &[u8]) -> Compiled {
+fn compiled(module: &[u8]) -> Compiled {
     let metered = match screen(module) {
         Ok(metered) => metered,
         Err(error) => return Compiled::Refused(error.to_string()),
@@ -109,11 +120,14 @@ fn compile(module: &[u8]) -> Compiled {
     }
 }
 
-fn run_child() -> io::Result<()> {
+fn run_child(confinement: Confinement, refusal: Option<String>) -> io::Result<()> {
     let mut incoming = stream()?;
     let session = Arc::new(Session::new(stream()?));
     let artefact = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let frame = wire::read(&mut incoming, wire::MAX_FRAME).map_err(broken)?.unwrap_or_default();
+    if let Some(gaps) = refusal {
+        return session.tell(&News::Unconfined(gaps), true);
+    }
     let Order::Load(info) = Order::parse(&frame).map_err(broken)? else {
         return Err(io::Error::other("the first frame loads a module"));
     };
@@ -121,13 +135,17 @@ fn run_child() -> io::Result<()> {
         Ok(module) => module,
         Err(why) => return session.tell(&News::Failed(why), true),
     };
-    session.tell(&News::Ready, true)?;
     let runs = session.clone();
     let guests = std::thread::Builder::new().name("guest".into()).stack_size(THREAD_STACK);
     guests.spawn(move || {
         let _end = EndProcess;
         runs.work(&module)
     })?;
+    let tight = tighten();
+    if confinement == Confinement::Required {
+        tight?;
+    }
+    session.tell(&News::Ready, true)?;
     session.listen(&mut incoming);
     // The parent has gone, or does not make sense: what still runs is of no use to anyone. Leaving `main` ends it.
     Ok(())

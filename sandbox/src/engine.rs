@@ -49,6 +49,8 @@ pub enum EngineError {
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config.cranelift_opt_level(OptLevel::Speed).cranelift_nan_canonicalization(false);
+    // What compiling takes must not depend on the number of processors, nor may it use more of them than its owner lends.
+    config.parallel_compilation(false);
     config.consume_fuel(false).epoch_interruption(false);
     // The meter drops a guest's own hints and tells which of the branches it added are hardly taken.
     config.wasm_branch_hinting(true);

@@ -11,7 +11,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use crate::confine::{Confinement, MOST_RUN_MEMORY};
 use crate::wire::{self, WireError};
 
 /// Most bytes read from a child in one turn.
@@ -23,6 +25,7 @@ pub struct Launcher {
     program: PathBuf,
     show_errors: bool,
     compile: CompileLimits,
+    confinement: Confinement,
 }
 
 /// What one compilation may use; beyond it the child is killed.
@@ -30,7 +33,7 @@ pub struct Launcher {
 pub struct CompileLimits {
     /// CPU time, seconds.
     pub cpu_seconds: u64,
-    /// Writable memory, bytes.
+    /// Address space besides the program's own, bytes.
     pub memory: u64,
 }
 
@@ -53,7 +56,19 @@ impl Launcher {
     /// Children run this program, whose `main` must call [`child_main`](crate::child_main) first.
     #[must_use]
     pub fn program(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), show_errors: false, compile: CompileLimits::default() }
+        Self {
+            program: program.into(),
+            show_errors: false,
+            compile: CompileLimits::default(),
+            confinement: Confinement::Required,
+        }
+    }
+
+    /// Says what children do when this kernel cannot confine them; without this they do not start to work.
+    #[must_use]
+    pub const fn with_confinement(mut self, confinement: Confinement) -> Self {
+        self.confinement = confinement;
+        self
     }
 
     /// Lets children write to this process's standard error, for finding faults of the sandbox itself.
@@ -68,6 +83,11 @@ impl Launcher {
     pub const fn with_compile_limits(mut self, limits: CompileLimits) -> Self {
         self.compile = limits;
         self
+    }
+
+    /// What children do when they cannot be confined, as their argument.
+    pub(crate) const fn confinement(&self) -> &'static str {
+        self.confinement.word()
     }
 
     /// What one compilation may use.
@@ -152,6 +172,20 @@ impl Link {
     /// The child's process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets a child that runs have `bytes` of writable memory in all.
+    pub(crate) fn grant(&self, bytes: u64) -> io::Result<()> {
+        let child = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // The child inherited this process's hard limit and lowered it; it is not to be raised again.
+        let own = getrlimit(Resource::Data).maximum.unwrap_or(u64::MAX);
+        let most = own.min(MOST_RUN_MEMORY);
+        prlimit(
+            child,
+            Resource::Data,
+            Rlimit { current: Some(bytes.min(most)), maximum: Some(most) },
+        )?;
+        Ok(())
     }
 
     /// Where frames for the child are put; [`Link::turn`] sends them.

@@ -11,12 +11,14 @@
 
 mod cache;
 mod child;
+mod confine;
 mod control;
 mod engine;
 mod launch;
 mod plain;
 mod prepare;
 mod profile;
+mod protection;
 mod run;
 mod runner;
 mod task;
@@ -26,12 +28,14 @@ mod wire;
 
 pub use cache::{Cache, CacheError};
 pub use child::child_main;
+pub use confine::{Confinement, Layer, Strength};
 pub use control::{Control, Progress};
 pub use engine::{CompiledModule, ENGINE_NAME, Engine, EngineError};
 pub use launch::{CompileLimits, Launcher};
 pub use plain::{Guard, PlainModule};
 pub use prepare::{PrepareError, Prepared, prepare};
 pub use profile::{ModuleError, profile, screen, versions};
+pub use protection::{Attempt, Ending, Protection};
 pub use run::{run_task, with_stack};
 pub use runner::Runner;
 pub use task::{FileMismatch, InputFile, JobSpec, MAX_BYTES, TaskResult, TaskSpec, Void};

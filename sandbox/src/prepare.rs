@@ -44,6 +44,9 @@ pub enum PrepareError {
         /// What it was allowed to use.
         limits: CompileLimits,
     },
+    /// This machine lacks a layer of protection that was asked for.
+    #[error("this machine cannot confine what the module might do: {0}")]
+    Unconfined(String),
     /// The engine failed.
     #[error("the module could not be compiled: {0}")]
     Engine(String),
@@ -72,15 +75,7 @@ impl Prepared {
         info: ModuleInfo,
         artefact: &[u8],
     ) -> io::Result<Self> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut file = File::from(memfd_create("tallymill-module", flags)?);
-        file.write_all(artefact)?;
-        fcntl_add_seals(
-            &file,
-            SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-        )?;
-        let artefact = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        Ok(Self { original, metered, info, artefact: Arc::new(artefact) })
+        Ok(Self { original, metered, info, artefact: Arc::new(sealed(artefact)?) })
     }
 
     pub(crate) fn artefact(&self) -> &File {
@@ -101,6 +96,16 @@ impl Prepared {
     }
 }
 
+/// A read-only descriptor of a memory file that holds `bytes` and that nobody can change any more.
+pub(crate) fn sealed(bytes: &[u8]) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(memfd_create("tallymill-module", flags)?);
+    file.write_all(bytes)?;
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&file, all)?;
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// Makes a module ready: from the cache if it is there, otherwise by compiling it in a child.
 ///
 /// # Errors
@@ -117,6 +122,7 @@ pub fn prepare(
     match compile(launcher, module)? {
         Compiled::Refused(why) => Err(PrepareError::Refused(why)),
         Compiled::Failed(why) => Err(PrepareError::Engine(why)),
+        Compiled::Unconfined(gaps) => Err(PrepareError::Unconfined(gaps)),
         Compiled::Done { metered, info, artefact } => {
             let metered = Digest(metered);
             if let Some(Err(error)) =
@@ -137,7 +143,8 @@ fn compile(launcher: &Launcher, module: &[u8]) -> Result<Compiled, PrepareError>
     }
     let limits = launcher.compile_limits();
     let numbers = [limits.cpu_seconds, limits.memory].map(|number| number.to_string());
-    let mut link = launcher.start(&[COMPILE, &numbers[0], &numbers[1]], None)?;
+    let arguments = [COMPILE, launcher.confinement(), &numbers[0], &numbers[1]];
+    let mut link = launcher.start(&arguments, None)?;
     let stopped = |broken| match broken {
         Broken::Died(status) => PrepareError::TooCostly { status, limits },
         Broken::Nonsense(what) => PrepareError::Engine(what),

@@ -4,6 +4,7 @@
 //! in the order of the tasks, and no figure may exceed the manifest's limits. Whatever breaks this ends the child.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Outcome, TaskIndex};
 
 use crate::child::RUN;
+use crate::confine::RUN_MEMORY;
 use crate::control::{Control, Progress};
 use crate::launch::{Broken, Launcher, Link};
 use crate::prepare::Prepared;
@@ -36,6 +38,7 @@ pub struct Runner {
     link: Option<Link>,
     job: Option<Arc<JobSpec>>,
     next_number: u32,
+    granted: u64,
 }
 
 /// A task of the batch that has no result yet.
@@ -75,7 +78,7 @@ impl Runner {
     /// A runner whose tasks may take `wall` of wall-clock time each. The child starts with the first batch.
     #[must_use]
     pub const fn new(launcher: Launcher, prepared: Prepared, wall: Duration) -> Self {
-        Self { launcher, prepared, wall, link: None, job: None, next_number: 0 }
+        Self { launcher, prepared, wall, link: None, job: None, next_number: 0, granted: 0 }
     }
 
     /// The module it runs.
@@ -148,7 +151,8 @@ impl Runner {
         if self.link.is_some() {
             return Ok(());
         }
-        let start = self.launcher.start(&[RUN], Some(self.prepared.artefact()));
+        let arguments = [RUN, self.launcher.confinement()];
+        let start = self.launcher.start(&arguments, Some(self.prepared.artefact()));
         let mut link = start
             .map_err(|error| Void::new(VoidCause::Other, format!("no child process: {error}")))?;
         wire::put_load(&self.prepared.info, link.outgoing());
@@ -164,6 +168,10 @@ impl Runner {
             match news.map_err(died)? {
                 Some(News::Ready) => break,
                 Some(News::Failed(why)) => return Err(Void::new(VoidCause::Compile, why)),
+                Some(News::Unconfined(gaps)) => {
+                    let detail = format!("this machine cannot confine the run: {gaps}");
+                    return Err(Void::new(VoidCause::Other, detail));
+                }
                 Some(_) => {
                     return Err(died(Broken::Nonsense("an answer before any question".into())));
                 }
@@ -177,7 +185,7 @@ impl Runner {
             }
         }
         self.link = Some(link);
-        self.job = None;
+        (self.job, self.granted) = (None, 0);
         Ok(())
     }
 
@@ -185,7 +193,7 @@ impl Runner {
     fn drive(&mut self, batch: &mut Batch<'_>) -> Result<(), Void> {
         batch.began = Instant::now();
         while !batch.is_done() {
-            self.send(batch);
+            self.send(batch)?;
             let Some(link) = &mut self.link else { return Ok(()) };
             let until = batch.began + self.wall;
             link.turn(until, Some(batch.control.wake())).map_err(ended)?;
@@ -200,8 +208,8 @@ impl Runner {
     }
 
     /// Keeps the child in tasks, a bounded number ahead.
-    fn send(&mut self, batch: &mut Batch<'_>) {
-        let Some(link) = &mut self.link else { return };
+    fn send(&mut self, batch: &mut Batch<'_>) -> Result<(), Void> {
+        let Some(link) = &mut self.link else { return Ok(()) };
         batch.drop_unwanted();
         while let Some(position) = batch.unsent.front().copied() {
             let task = &batch.tasks[position];
@@ -209,7 +217,13 @@ impl Runner {
             let room =
                 batch.sent.len() < ahead && batch.sent_bytes + task.input.len() <= AHEAD_BYTES;
             if !room && !batch.sent.is_empty() {
-                return;
+                return Ok(());
+            }
+            let needed = task.memory();
+            if needed > self.granted {
+                let failed = |error: io::Error| Void::new(VoidCause::ChildDied, error.to_string());
+                link.grant(RUN_MEMORY.saturating_add(needed)).map_err(failed)?;
+                self.granted = needed;
             }
             if !self.job.as_ref().is_some_and(|job| Arc::ptr_eq(job, &task.job)) {
                 wire::put_job(&task.job, link.outgoing());
@@ -223,6 +237,7 @@ impl Runner {
             batch.sent.push_back(Waiting { position, number });
             batch.sent_bytes += task.input.len();
         }
+        Ok(())
     }
 }
 

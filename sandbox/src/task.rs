@@ -95,7 +95,27 @@ impl JobSpec {
     }
 }
 
+/// Bytes of a table's entry in the engine.
+const ENTRY: u64 = 16;
+
 impl TaskSpec {
+    /// Writable memory that a process needs at most for running it, besides what it has for its module: what the guest may have,
+    /// and its streams and files with their copies on the way.
+    pub(crate) fn memory(&self) -> u64 {
+        let limits = &self.job.limits;
+        let files: u64 = self.job.files.iter().map(|file| file.bytes.len() as u64).sum();
+        let parts = [
+            (limits.memory, 1),
+            (limits.table, ENTRY),
+            (limits.scratch, 2),
+            (limits.output.saturating_add(limits.log), 6),
+            (files.saturating_add(self.input.len() as u64), 4),
+        ];
+        parts
+            .into_iter()
+            .fold(0, |sum, (bytes, times)| sum.saturating_add(bytes.saturating_mul(times)))
+    }
+
     /// Whether job and input stay within [`MAX_BYTES`].
     #[must_use]
     pub fn fits(&self) -> bool {

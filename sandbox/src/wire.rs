@@ -11,6 +11,7 @@ use tallymill_protocol::cbor::{Decoder, Encoder, Field};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{DecodeError, Limits, Outcome, TaskIndex};
 
+use crate::confine::{Layer, Strength};
 use crate::task::{InputFile, JobSpec, TaskResult, Void};
 
 /// Room in a frame for everything but the bytes that a limit of the manifest counts.
@@ -198,6 +199,8 @@ pub(crate) enum News {
     Done(u32, Result<TaskResult, Void>),
     /// A task has used this much fuel.
     Progress(u32, u64),
+    /// The child cannot be confined, for these reasons, and has not looked at the module.
+    Unconfined(String),
 }
 
 impl News {
@@ -215,6 +218,7 @@ impl News {
                 number.encode(e);
                 e.uint(*fuel);
             }),
+            Self::Unconfined(why) => put(5, out, |e| e.text(why)),
         }
     }
 
@@ -229,6 +233,7 @@ impl News {
                     Self::Done(number, Err(Void::new(VoidCause::from_code(cause), text(d)?)))
                 }
                 4 => Self::Progress(u32::decode(d)?, d.uint()?),
+                5 => Self::Unconfined(text(d)?),
                 _ => return Ok(None),
             }))
         })
@@ -276,6 +281,8 @@ pub(crate) enum Compiled {
     Refused(String),
     /// The engine failed, not the module.
     Failed(String),
+    /// The child cannot be confined, for these reasons, and has not looked at the module.
+    Unconfined(String),
 }
 
 impl Compiled {
@@ -288,6 +295,7 @@ impl Compiled {
             }),
             Self::Refused(why) => put(1, out, |e| e.text(why)),
             Self::Failed(why) => put(2, out, |e| e.text(why)),
+            Self::Unconfined(why) => put(3, out, |e| e.text(why)),
         }
     }
 
@@ -301,10 +309,63 @@ impl Compiled {
                 },
                 1 => Self::Refused(text(d)?),
                 2 => Self::Failed(text(d)?),
+                3 => Self::Unconfined(text(d)?),
                 _ => return Ok(None),
             }))
         })
     }
+}
+
+/// What a child that tries to get out answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// The layers around it.
+    Layers(Vec<Layer>),
+    /// It was stopped, by this error.
+    Denied(String),
+    /// It was not stopped.
+    Succeeded,
+}
+
+impl Finding {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Layers(layers) => put(0, out, |e| {
+                e.array(3 * layers.len());
+                layers
+                    .iter()
+                    .flat_map(|layer| [&layer.name, layer.strength.word(), &layer.detail])
+                    .for_each(|text| e.text(text));
+            }),
+            Self::Denied(why) => put(1, out, |e| e.text(why)),
+            Self::Succeeded => put(2, out, |_| {}),
+        }
+    }
+
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, WireError> {
+        open(body, |kind, d| {
+            Ok(Some(match kind {
+                0 => Self::Layers(layers(d)?),
+                1 => Self::Denied(text(d)?),
+                2 => Self::Succeeded,
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+fn layers(d: &mut Decoder<'_>) -> Result<Vec<Layer>, DecodeError> {
+    let texts = d.array(MAX_ITEMS, text)?;
+    let (triples, _) = texts.as_chunks::<3>();
+    let layer = |[name, word, detail]: &[String; 3]| {
+        let strength = Strength::ALL.into_iter().find(|known| known.word() == word);
+        Ok(Layer {
+            name: name.clone(),
+            strength: strength.ok_or_else(|| d.invalid("unknown strength"))?,
+            detail: detail.clone(),
+        })
+    };
+    triples.iter().map(layer).collect()
 }
 
 pub(crate) fn put_info(info: &ModuleInfo, e: &mut Encoder) {

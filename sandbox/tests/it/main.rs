@@ -9,6 +9,7 @@
 
 mod cache;
 mod children;
+mod confinement;
 mod determinism;
 mod endings;
 mod guest;
