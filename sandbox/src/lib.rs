@@ -13,6 +13,7 @@ mod cache;
 mod child;
 mod confine;
 mod control;
+mod cputime;
 mod engine;
 mod launch;
 mod plain;

@@ -15,6 +15,7 @@ use tallymill_protocol::{Outcome, TaskIndex};
 use crate::child::RUN;
 use crate::confine::RUN_MEMORY;
 use crate::control::{Control, Progress};
+use crate::cputime::CpuTime;
 use crate::launch::{Broken, Launcher, Link};
 use crate::prepare::Prepared;
 use crate::task::{JobSpec, TaskResult, TaskSpec, Void};
@@ -61,10 +62,11 @@ struct Batch<'b> {
     /// When the first of the sent tasks began, as far as it can be known here.
     began: Instant,
     stopped: Stopped,
-    /// Whether the child has said that it runs the first of the sent tasks.
-    known: bool,
+    /// Fuel that the first of the sent tasks has used, if the child has said that it runs it.
+    fuel: Option<u64>,
     /// Whether tasks are sent one by one, because a child died and it is not known over which.
     careful: bool,
+    time: CpuTime,
 }
 
 /// What was wished to stop: it counts for a new child too.
@@ -111,8 +113,9 @@ impl Runner {
             sent_bytes: 0,
             began: Instant::now(),
             stopped: Stopped::default(),
-            known: false,
+            fuel: None,
             careful: false,
+            time: CpuTime::start(),
         };
         batch.refuse_oversized();
         let mut starts = 0;
@@ -292,17 +295,21 @@ impl Batch<'_> {
         let task = &self.tasks[first.position];
         match news {
             News::Progress(number, fuel) if number == first.number => {
-                self.known = true;
+                if self.fuel.is_some_and(|before| fuel <= before) {
+                    return Err(nonsense("news of no progress"));
+                }
+                self.fuel = Some(fuel);
                 self.control.set_progress(Some(Progress { index: task.index, fuel }));
             }
-            News::Done(number, result) if number == first.number => {
-                if let Ok(result) = &result {
+            News::Done(number, mut result) if number == first.number => {
+                if let Ok(result) = &mut result {
                     plausible(task, result).map_err(nonsense)?;
+                    result.cpu_time_us = self.time.settle(result);
                 }
                 self.sent.pop_front();
                 self.sent_bytes -= task.input.len();
                 self.began = Instant::now();
-                self.known = false;
+                self.fuel = None;
                 self.answer(first.position, result);
             }
             _ => return Err(nonsense("an answer out of turn")),
@@ -352,7 +359,7 @@ impl Batch<'_> {
     /// Results that the child had not handed over yet are lost with it, so the first task without a result may have been done and a
     /// later one be the cause. Unless the child had spoken of the first, all go to a new child, one by one: then it is certain.
     fn after_death(&mut self, void: Void) {
-        if self.known || self.sent.len() <= 1 {
+        if self.fuel.is_some() || self.sent.len() <= 1 {
             if let Some(first) = self.sent.pop_front() {
                 self.answer(first.position, Err(void));
             }
@@ -362,7 +369,7 @@ impl Batch<'_> {
         while let Some(waiting) = self.sent.pop_back() {
             self.unsent.push_front(waiting.position);
         }
-        (self.sent_bytes, self.known) = (0, false);
+        (self.sent_bytes, self.fuel) = (0, None);
     }
 
     /// Answers all that is left with the same void.

@@ -6,7 +6,7 @@ use tallymill_protocol::Limits;
 type Answers = Vec<(usize, Result<TaskResult, Void>)>;
 
 /// A batch of four tasks that were all sent, then a death; answers, and what is to be sent again.
-fn death(known: bool, careful: bool, sent: usize) -> (Answers, Vec<usize>, bool) {
+fn death(fuel: Option<u64>, careful: bool, sent: usize) -> (Answers, Vec<usize>, bool) {
     let job = Arc::new(JobSpec::new(Limits::default()));
     let task =
         |index| TaskSpec { job: job.clone(), index: TaskIndex(index), input: Arc::from(&b"x"[..]) };
@@ -23,31 +23,32 @@ fn death(known: bool, careful: bool, sent: usize) -> (Answers, Vec<usize>, bool)
         sent_bytes: sent,
         began: Instant::now(),
         stopped: Stopped::default(),
-        known,
+        fuel,
         careful,
+        time: CpuTime::start(),
     };
     batch.after_death(Void::new(VoidCause::ChildDied, "test"));
-    assert!(batch.sent.is_empty() && batch.sent_bytes == 0 && !batch.known);
+    assert!(batch.sent.is_empty() && batch.sent_bytes == 0 && batch.fuel.is_none());
     let (unsent, careful) = (batch.unsent.iter().copied().collect(), batch.careful);
     (answers, unsent, careful)
 }
 
 #[test]
 fn a_task_the_child_spoke_of_answers_for_its_death() {
-    let (answers, unsent, careful) = death(true, false, 3);
+    let (answers, unsent, careful) = death(Some(0), false, 3);
     assert_eq!((answers.len(), answers[0].0, unsent, careful), (1, 0, vec![1, 2, 3], false));
     assert_eq!(answers[0].1.clone().unwrap_err().cause, VoidCause::ChildDied);
 }
 
 #[test]
 fn a_death_nobody_can_be_blamed_for_yet_voids_nothing() {
-    let (answers, unsent, careful) = death(false, false, 3);
+    let (answers, unsent, careful) = death(None, false, 3);
     assert_eq!((answers.len(), unsent, careful), (0, vec![0, 1, 2, 3], true));
 }
 
 #[test]
 fn a_task_sent_alone_answers_for_the_death() {
-    let (answers, unsent, _) = death(false, true, 1);
+    let (answers, unsent, _) = death(None, true, 1);
     assert_eq!((answers.len(), answers[0].0, unsent), (1, 0, vec![1, 2, 3]));
 }
 

@@ -1,8 +1,14 @@
 //! What a child that was taken over can do: nothing.
 
-use tallymill_sandbox::{Attempt, Ending, Protection, Strength};
+use std::time::Duration;
 
-use crate::guest::launcher;
+use tallymill_protocol::Outcome;
+use tallymill_sandbox::{
+    Attempt, Confinement, Control, Ending, Launcher, PrepareError, Protection, Runner, Strength,
+    prepare,
+};
+
+use crate::guest::{ECHO, job, launcher, module, task};
 
 /// What everybody may do who is not confined, whatever the machine.
 const FREE: [&str; 11] = [
@@ -45,4 +51,30 @@ fn attempts_are_real() {
         let attempt = free.iter().find(|attempt| attempt.name == name).unwrap();
         assert_eq!(attempt.ending, Ending::Succeeded, "{name}");
     }
+}
+
+#[test]
+fn a_kernel_without_landlock_confines_nothing_unless_told_so() {
+    let weak = Launcher::program(env!("CARGO_BIN_EXE_weak-child"));
+    let protection = Protection::examine(&weak).unwrap();
+    let landlock = protection.layers.iter().find(|layer| layer.name == "Landlock").unwrap();
+    assert_eq!(landlock.strength, Strength::Missing);
+    let gap = protection.gap().unwrap();
+    assert!(gap.contains("no Landlock"), "{gap}");
+    // seccomp alone stops them too: no layer leans on another.
+    assert!(protection.attempts.iter().all(|attempt| attempt.ending != Ending::Succeeded));
+
+    let refused = prepare(None, &weak, &module(ECHO)).unwrap_err();
+    assert!(matches!(&refused, PrepareError::Unconfined(gaps) if gaps.contains("Landlock")));
+    let prepared = prepare(None, &launcher(), &module(ECHO)).unwrap();
+    let run = |launcher: &Launcher| {
+        let mut runner = Runner::new(launcher.clone(), prepared.clone(), Duration::from_secs(60));
+        runner.run_one(&task(job(), b"in"), &Control::new().unwrap())
+    };
+    let void = run(&weak).unwrap_err();
+    assert!(void.detail.contains("cannot confine the run: no Landlock"), "{void}");
+
+    let told = weak.with_confinement(Confinement::Available);
+    assert!(prepare(None, &told, &module(ECHO)).is_ok());
+    assert_eq!(run(&told).unwrap().outcome, Outcome::Exited(0));
 }

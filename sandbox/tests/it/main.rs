@@ -13,4 +13,5 @@ mod confinement;
 mod determinism;
 mod endings;
 mod guest;
+mod liars;
 mod wasi;
