@@ -19,8 +19,8 @@ use tallymill_meter::{ModuleInfo, Screen};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Outcome, TaskIndex};
 
-use crate::confine::{Confinement, Role, confine, escape, gaps, tighten};
-use crate::engine::{CompiledModule, Engine, THREAD_STACK};
+use crate::confine::{Confinement, Layer, Role, confine, escape, gaps, tighten};
+use crate::engine::{CompiledModule, Engine, EngineError, THREAD_STACK};
 use crate::profile::screen;
 use crate::run::run_task;
 use crate::task::{JobSpec, TaskResult, TaskSpec, Void};
@@ -67,23 +67,23 @@ pub(crate) fn argument<T: FromStr>(
     parsed.ok_or_else(|| io::Error::other("an argument is missing"))
 }
 
-/// Confines this process; answers why the module must not be looked at, if so.
-fn enter(confinement: Confinement, role: Role) -> Option<String> {
-    let gaps = gaps(&confine(role));
+/// Why the module must not be looked at, if so.
+fn refusal(confinement: Confinement, layers: &[Layer]) -> Option<String> {
+    let gaps = gaps(layers);
     (confinement == Confinement::Required && !gaps.is_empty()).then_some(gaps)
 }
 
 fn run(arguments: &mut impl Iterator<Item = OsString>) -> io::Result<()> {
     let confinement = argument(arguments)?;
-    let refusal = enter(confinement, Role::Run);
-    run_child(confinement, refusal)
+    let (layers, engine) = confine(Role::Run, || Engine::new(1));
+    run_child(confinement, refusal(confinement, &layers), engine)
 }
 
 fn compile(arguments: &mut impl Iterator<Item = OsString>) -> io::Result<()> {
     let confinement = argument(arguments)?;
     let (cpu_seconds, memory) = (argument(arguments)?, argument(arguments)?);
-    let refusal = enter(confinement, Role::Compile { cpu_seconds, memory });
-    compile_child(refusal)
+    let (layers, ()) = confine(Role::Compile { cpu_seconds, memory }, || ());
+    compile_child(refusal(confinement, &layers))
 }
 
 pub(crate) fn stream() -> io::Result<UnixStream> {
@@ -120,7 +120,11 @@ fn compiled(module: &[u8]) -> Compiled {
     }
 }
 
-fn run_child(confinement: Confinement, refusal: Option<String>) -> io::Result<()> {
+fn run_child(
+    confinement: Confinement,
+    refusal: Option<String>,
+    engine: Result<Engine, EngineError>,
+) -> io::Result<()> {
     let mut incoming = stream()?;
     let session = Arc::new(Session::new(stream()?));
     let artefact = File::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -131,7 +135,7 @@ fn run_child(confinement: Confinement, refusal: Option<String>) -> io::Result<()
     let Order::Load(info) = Order::parse(&frame).map_err(broken)? else {
         return Err(io::Error::other("the first frame loads a module"));
     };
-    let module = match load(artefact, info) {
+    let module = match load(engine, artefact, info) {
         Ok(module) => module,
         Err(why) => return session.tell(&News::Failed(why), true),
     };
@@ -161,8 +165,12 @@ impl Drop for EndProcess {
 }
 
 #[expect(unsafe_code, reason = "loading native code; the parent vouches for the file")]
-fn load(artefact: File, info: ModuleInfo) -> Result<CompiledModule, String> {
-    let engine = Engine::new(1).map_err(|error| error.to_string())?;
+fn load(
+    engine: Result<Engine, EngineError>,
+    artefact: File,
+    info: ModuleInfo,
+) -> Result<CompiledModule, String> {
+    let engine = engine.map_err(|error| error.to_string())?;
     // SAFETY: the parent hands over a sealed memory file that it filled with what a compile child of its own made or with an
     // authenticated entry of its cache; nobody can change it.
     unsafe { engine.load(artefact, info) }.map_err(|error| error.to_string())
@@ -247,15 +255,19 @@ impl Session {
 
     fn obey(&self, order: Order) {
         let mut queue = lock(&self.queue);
+        let idle = queue.is_empty();
         match order {
             Order::Job(job) => queue.push_back(Item::Job(job)),
             Order::Task { number, index, input } => {
                 queue.push_back(Item::Task(Waiting { number, index, input, stopped: false }));
-                self.filled.notify_one();
             }
             Order::Stop(number) => self.stop_where(&mut queue, |other| other == number),
             Order::StopAll => self.stop_where(&mut queue, |_| true),
             Order::Load(_) => {}
+        }
+        if idle {
+            // Waking takes a system call; whoever still has work does not sleep.
+            self.filled.notify_one();
         }
     }
 

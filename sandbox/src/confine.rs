@@ -126,20 +126,26 @@ pub(crate) enum Role {
 }
 
 /// Gives up everything that a child of this role does not need. It must be the first thing that happens in the process: only the
-/// thread that calls it is confined, and those it starts.
-pub(crate) fn confine(role: Role) -> Vec<Layer> {
+/// thread that calls it is confined, and those it starts. In between, `first` does what takes files of the system and looks at
+/// nothing of a module's.
+pub(crate) fn confine<T>(role: Role, first: impl FnOnce() -> T) -> (Vec<Layer>, T) {
     let layer = |name: &str, given: io::Result<(Strength, String)>| {
         let (strength, detail) =
             given.unwrap_or_else(|error| (Strength::Missing, error.to_string()));
         Layer { name: name.to_owned(), strength, detail }
     };
-    vec![
+    let mut layers = vec![
         layer("closed descriptors", close_others()),
         layer("dropped privileges", drop_privileges()),
+    ];
+    let made = first();
+    layers.extend([
+        layer("secret memory", hide()),
         layer("resource limits", limit_resources(role)),
         layer("Landlock", restrict_files()),
         layer("seccomp", filter::install(Stage::first(role))),
-    ]
+    ]);
+    (layers, made)
 }
 
 /// Narrows what a child that runs may still ask for, now that its module is loaded and its threads are there.
@@ -166,10 +172,15 @@ fn drop_privileges() -> io::Result<(Strength, String)> {
     set_no_new_privs(true)?;
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // Last, because a change of credentials would undo it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    full("no capabilities, no new privileges, not dumpable, ends with its parent")
+    full("no capabilities, no new privileges, ends with its parent")
+}
+
+/// Others of the same user can no longer read this process, nor can it read itself through `/proc`.
+fn hide() -> io::Result<(Strength, String)> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    full("not dumpable, not traced by others of the same user")
 }
 
 fn limit_resources(role: Role) -> io::Result<(Strength, String)> {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tallymill_meter::ModuleInfo;
 use tallymill_meter::abi;
 use wasmtime::{
-    Config, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport, OptLevel,
-    PoolingAllocationConfig, WasmFeatures,
+    Config, Enabled, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
+    OptLevel, PoolingAllocationConfig, WasmFeatures,
 };
 
 use crate::run::Cell;
@@ -78,6 +78,8 @@ pub(crate) fn pool(concurrency: u32) -> PoolingAllocationConfig {
         .max_core_instance_size(16 << 20)
         .max_unused_warm_slots(concurrency);
     pool.linear_memory_keep_resident(KEEP_RESIDENT).table_keep_resident(64 << 10);
+    // Where the kernel can tell which pages were written, only those are cleared.
+    pool.pagemap_scan(Enabled::Auto);
     pool
 }
 

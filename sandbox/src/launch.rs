@@ -1,7 +1,7 @@
 //! Starting children and talking to them without ever blocking on one that does not answer.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::confine::{Confinement, MOST_RUN_MEMORY};
@@ -226,7 +228,7 @@ impl Link {
         let mut fds = vec![PollFd::new(&stream, wanted)];
         fds.extend(wake.as_ref().map(|wake| PollFd::new(wake, PollFlags::IN)));
         match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(Broken::Nonsense(format!("poll: {error}"))),
         }
         self.send();
@@ -246,21 +248,10 @@ impl Link {
     }
 
     fn receive(&mut self) -> Result<(), Broken> {
-        let had = self.incoming.len();
-        self.incoming.resize(had + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.incoming[had..]);
-        self.incoming.truncate(had + read.as_ref().copied().unwrap_or(0));
-        match read {
+        self.incoming.reserve(READ_BYTES);
+        match rustix::io::read(&self.stream, spare_capacity(&mut self.incoming)) {
             Ok(0) => Err(self.died()),
-            Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(())
-            }
+            Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(()),
             Err(_) => Err(self.died()),
         }
     }

@@ -41,3 +41,5 @@ pub use run::{run_task, with_stack};
 pub use runner::Runner;
 pub use task::{FileMismatch, InputFile, JobSpec, MAX_BYTES, TaskResult, TaskSpec, Void};
 pub use watch::{Pulse, Watch};
+#[doc(hidden)]
+pub use wire::read_as_every_frame;

@@ -95,6 +95,16 @@ fn text(d: &mut Decoder<'_>) -> Result<String, DecodeError> {
     d.text(MAX_TEXT).map(str::to_owned)
 }
 
+/// A flat list of texts as the pairs that it holds.
+fn pairs(d: &mut Decoder<'_>, most: usize) -> Result<Vec<(String, String)>, DecodeError> {
+    let texts = d.array(most, text)?;
+    let (pairs, rest) = texts.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(d.invalid("a text without its other half"));
+    }
+    Ok(pairs.iter().map(|[one, other]| (one.clone(), other.clone())).collect())
+}
+
 /// What a parent tells a child that runs.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -144,9 +154,7 @@ fn job(d: &mut Decoder<'_>) -> Result<JobSpec, DecodeError> {
     let limits = Limits::decode(d)?;
     let seed = d.bytes_exact()?;
     let argv = d.array(MAX_ITEMS, text)?;
-    let variables = d.array(MAX_ITEMS, text)?;
-    let environment =
-        variables.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    let environment = pairs(d, MAX_ITEMS)?;
     let names = d.array(MAX_ITEMS, text)?;
     let file = |name| Ok(InputFile { name, bytes: d.bytes(usize::MAX)?.into() });
     let files = names.into_iter().map(file).collect::<Result<_, DecodeError>>()?;
@@ -229,8 +237,10 @@ impl News {
                 1 => Self::Failed(text(d)?),
                 2 => Self::Done(u32::decode(d)?, Ok(result(d)?)),
                 3 => {
-                    let (number, cause) = (u32::decode(d)?, u8::decode(d)?);
-                    Self::Done(number, Err(Void::new(VoidCause::from_code(cause), text(d)?)))
+                    let (number, code) = (u32::decode(d)?, u8::decode(d)?);
+                    let cause = VoidCause::ALL.get(usize::from(code)).copied();
+                    let cause = cause.ok_or_else(|| d.invalid("unknown cause"))?;
+                    Self::Done(number, Err(Void::new(cause, text(d)?)))
                 }
                 4 => Self::Progress(u32::decode(d)?, d.uint()?),
                 5 => Self::Unconfined(text(d)?),
@@ -356,7 +366,10 @@ impl Finding {
 
 fn layers(d: &mut Decoder<'_>) -> Result<Vec<Layer>, DecodeError> {
     let texts = d.array(MAX_ITEMS, text)?;
-    let (triples, _) = texts.as_chunks::<3>();
+    let (triples, rest) = texts.as_chunks::<3>();
+    if !rest.is_empty() {
+        return Err(d.invalid("a layer without its parts"));
+    }
     let layer = |[name, word, detail]: &[String; 3]| {
         let strength = Strength::ALL.into_iter().find(|known| known.word() == word);
         Ok(Layer {
@@ -386,11 +399,9 @@ pub(crate) fn put_info(info: &ModuleInfo, e: &mut Encoder) {
 
 pub(crate) fn info(d: &mut Decoder<'_>) -> Result<ModuleInfo, DecodeError> {
     let (memory, table) = (extent(d)?, extent(d)?);
-    let mut flag = || u8::decode(d).map(|value| value != 0);
-    let (exports_start, exports_memory, start_function) = (flag()?, flag()?, flag()?);
+    let (exports_start, exports_memory, start_function) = (flag(d)?, flag(d)?, flag(d)?);
     let functions = u32::decode(d)?;
-    let names = d.array(MAX_IMPORT_TEXTS, text)?;
-    let imports = names.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    let imports = pairs(d, MAX_IMPORT_TEXTS)?;
     Ok(ModuleInfo {
         memory,
         table,
@@ -402,14 +413,114 @@ pub(crate) fn info(d: &mut Decoder<'_>) -> Result<ModuleInfo, DecodeError> {
     })
 }
 
+fn flag(d: &mut Decoder<'_>) -> Result<bool, DecodeError> {
+    match u8::decode(d)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(d.invalid("neither 0 nor 1")),
+    }
+}
+
 fn extent(d: &mut Decoder<'_>) -> Result<Option<Extent>, DecodeError> {
     let sizes = d.array(2, u32::decode)?;
     Ok(sizes.first().map(|min| Extent { min: *min, max: sizes.get(1).copied() }))
 }
 
+/// Reads `bytes` as every frame that can cross the border, as either side would; used by tests that invent bytes.
+///
+/// # Panics
+/// When something that was read is not written as it was read: then two readers could disagree about it.
+#[doc(hidden)]
+pub fn read_as_every_frame(bytes: &[u8]) {
+    let again = |put: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        put(&mut out);
+        assert_eq!(&out[4..], bytes, "not written as it was read");
+    };
+    // Whether it is refused is not asked here: only that refusing and taking are all that happens.
+    let _ = (Order::parse(bytes), parse_module(bytes));
+    if let Ok(news) = News::parse(bytes) {
+        again(&|out| news.put(out));
+    }
+    if let Ok(compiled) = Compiled::parse(bytes) {
+        again(&|out| compiled.put(out));
+    }
+    if let Ok(finding) = Finding::parse(bytes) {
+        again(&|out| finding.put(out));
+    }
+    let limit = bytes.len() as u64;
+    let whole = split(bytes, limit).ok().flatten().map(|(body, used)| (body.to_vec(), used));
+    if let Ok(Some(body)) = read(&mut &bytes[..], limit) {
+        assert_eq!(whole, Some((body.clone(), body.len() + 4)), "two ways of cutting frames");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// One of each frame that a child sends.
+    fn samples() -> Vec<Vec<u8>> {
+        let info = ModuleInfo {
+            memory: Some(Extent { min: 1, max: Some(2) }),
+            table: None,
+            exports_start: true,
+            exports_memory: true,
+            start_function: false,
+            functions: 3,
+            imports: vec![("a".into(), "b".into())],
+        };
+        let result = TaskResult::without_running(Outcome::Exited(1), 3);
+        let layer = Layer { name: "l".into(), strength: Strength::Partial, detail: "d".into() };
+        let compiled =
+            Compiled::Done { metered: [1; 32], info: info.clone(), artefact: vec![9; 20] };
+        let void = Void::new(VoidCause::Compile, "why");
+        vec![
+            framed(|out| News::Done(1, Ok(result)).put(out)),
+            framed(|out| News::Done(2, Err(void)).put(out)),
+            framed(|out| compiled.put(out)),
+            framed(|out| Finding::Layers(vec![layer]).put(out)),
+            framed(|out| put_load(&info, out)),
+        ]
+    }
+
+    fn framed(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_frame_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            read_as_every_frame(&bytes);
+        }
+
+        #[test]
+        fn frames_that_were_damaged_are_read_as_written_or_refused(
+            which in 0..5usize, at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+        ) {
+            let mut frame = samples().swap_remove(which);
+            let at = at.index(frame.len());
+            frame[at] = byte;
+            if cut {
+                frame.truncate(at);
+            }
+            read_as_every_frame(&frame);
+            read_as_every_frame(frame.get(4..).unwrap_or(&[]));
+        }
+    }
+
+    #[test]
+    fn what_has_two_ways_of_being_written_is_refused() {
+        // Three texts are no pairs, 2 is no flag, and 99 no cause.
+        assert!(matches!(News::parse(&[3, 1, 24, 99, 0x60]), Err(WireError::Decode(_))));
+        let with = |flag, texts: &[u8]| [&[4, 0x80, 0x80, flag, 0, 0, 0], texts].concat();
+        assert!(Order::parse(&with(1, &[0x80])).is_ok());
+        assert!(Order::parse(&with(2, &[0x80])).is_err());
+        assert!(Order::parse(&with(1, &[0x81, 0x60])).is_err());
+    }
 
     fn body(frame: &[u8]) -> &[u8] {
         split(frame, MAX_FRAME).unwrap().unwrap().0

@@ -61,8 +61,8 @@ pub(crate) fn child(arguments: &mut impl Iterator<Item = OsString>) -> io::Resul
     let (role, name): (String, String) = (argument(arguments)?, argument(arguments)?);
     let CompileLimits { cpu_seconds, memory } = CompileLimits::default();
     let layers = match role.as_str() {
-        "run" => confine(Role::Run),
-        "compile" => confine(Role::Compile { cpu_seconds, memory }),
+        "run" => confine(Role::Run, || ()).0,
+        "compile" => confine(Role::Compile { cpu_seconds, memory }, || ()).0,
         _ => Vec::new(),
     };
     if role == "run" {

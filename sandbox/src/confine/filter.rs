@@ -95,6 +95,9 @@ const EXEC: u64 = libc::PROT_EXEC as u64;
 const WRITE: u64 = libc::PROT_WRITE as u64;
 const SHARED_OR_PRIVATE: u64 = (libc::MAP_SHARED | libc::MAP_PRIVATE) as u64;
 
+/// Asks which pages of a range were written: how the engine finds out what it must clear after a task.
+const PAGEMAP_SCAN: u64 = 0xc060_6610;
+
 /// Puts the filter of `stage` on every thread of this process, on top of earlier ones.
 pub(super) fn install(stage: Stage) -> io::Result<(Strength, String)> {
     let rules = allowed(stage)?;
@@ -122,6 +125,7 @@ fn allowed(stage: Stage) -> io::Result<Rules> {
     let own = u64::from(std::process::id());
     let mut rules: Rules =
         ALWAYS.iter().chain(NOT_OFFERED).map(|call| (*call, Vec::new())).collect();
+    rules.insert(libc::SYS_ioctl, any(&[&[(1, SeccompCmpOp::Eq, PAGEMAP_SCAN)]])?);
     rules.insert(libc::SYS_tgkill, any(&[&[(0, SeccompCmpOp::Eq, own)]])?);
     let duplicate = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL];
     rules.insert(libc::SYS_fcntl, one_of(1, &duplicate)?);

@@ -132,9 +132,52 @@ fn a_child_has_no_environment_no_new_privileges_and_no_core_file() {
     }
     let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
-    let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let child = runner.child_id().unwrap();
+    assert_eq!(limit(child, "Max core file size"), 0);
+    assert_eq!(limit(child, "Max file size"), 0);
+    assert!(limit(child, "Max open files") <= 32);
+    assert!(limit(child, "Max address space") < 64 << 30);
+}
+
+/// A soft limit of a process.
+fn limit(process: u32, name: &str) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap_or(u64::MAX)
+}
+
+#[test]
+fn a_child_gets_the_memory_that_its_jobs_ask_for_and_no_more() {
+    let mut runner = runner(ECHO, HOUR);
+    let control = Control::new().unwrap();
+    let data = |runner: &Runner| limit(runner.child_id().unwrap(), "Max data size");
+    runner.run_one(&task(job(), b"x"), &control).unwrap();
+    let small = data(&runner);
+    assert!(small < 1 << 30, "{small}");
+    let roomy = JobSpec::new(Limits { memory: 3 << 30, ..limits() });
+    runner.run_one(&task(roomy, b"x"), &control).unwrap();
+    let more = (3u64 << 30) - limits().memory;
+    assert_eq!(data(&runner), small + more);
+    runner.run_one(&task(job(), b"x"), &control).unwrap();
+    assert_eq!(data(&runner), small + more, "what is mapped stays mapped");
+}
+
+/// Grows by `pages` and touches the last of them.
+fn grows(pages: u32) -> String {
+    format!(
+        r#"(module (memory (export "memory") 1) (func (export "_start")
+            (if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable))
+            (i32.store (i32.const {}) (i32.const 1))))"#,
+        pages * 65_536
+    )
+}
+
+#[test]
+fn a_guest_can_use_all_memory_of_its_limits_in_a_child() {
+    let mut runner = runner(&grows(16_000), HOUR);
+    let job = JobSpec::new(Limits { memory: 1 << 30, output: 1, log: 1, ..limits() });
+    let result = runner.run_one(&task(job, b""), &Control::new().unwrap()).unwrap();
+    assert_eq!((result.outcome, result.peak_memory), (Outcome::Exited(0), 16_001 * 65_536));
 }
 
 fn kill(id: u32) {
