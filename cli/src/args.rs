@@ -133,6 +133,8 @@ pub enum WorkerVerb {
     Resume,
     /// Finish what is leased, then stop.
     Finish,
+    /// Find out whether this machine can confine what jobs run, by trying to get out.
+    Doctor,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +148,9 @@ pub struct JoinArgs {
     /// Bytes that cached modules and files may take.
     #[arg(long, default_value_t = 2 << 30)]
     pub cache: u64,
+    /// Run strangers' jobs although this machine cannot confine them: see `worker doctor`.
+    #[arg(long)]
+    pub allow_unconfined: bool,
     /// Work only for these submitters (repeatable).
     #[arg(long = "accept-submitter")]
     pub accept_submitters: Vec<String>,

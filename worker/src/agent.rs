@@ -97,6 +97,7 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn new(
         parts: Parts,
+        now: Status,
         status: watch::Sender<Status>,
     ) -> (Self, mpsc::Receiver<Event>) {
         let Parts { options, session, execute, blobs, outbox } = parts;
@@ -109,7 +110,6 @@ impl Agent {
             caps: options.caps,
         });
         let start = Instant::now();
-        let now = Status::new(options.slots);
         let agent = Self {
             options,
             session,

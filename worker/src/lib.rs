@@ -38,7 +38,7 @@ pub use join::{JoinError, Joined, Membership, join};
 pub use keys::{KeyError, load_or_create};
 pub use local::{LocalError, ask_local};
 pub use mode::{Command, Mode, NotNow};
-pub use options::{Caps, Options, OptionsError, Rules};
+pub use options::{Caps, Options, OptionsError, Rules, Strangers};
 pub use outbox::{Entry, Outbox, OutboxError};
 pub use sandboxed::Sandboxed;
 pub use signer::{Chain, Signer, SignerError};

@@ -44,6 +44,34 @@ impl Default for Caps {
     }
 }
 
+/// Whether jobs of others than the owner run here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Strangers {
+    /// They do: this machine confines what they run.
+    #[default]
+    Confined,
+    /// They do not, because this machine lacks what is named here.
+    Refused(String),
+    /// They do although this machine lacks what is named here: the owner said so.
+    Unconfined(String),
+}
+
+impl Strangers {
+    /// What the owner should know, in words.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Self::Confined => None,
+            Self::Refused(gap) => Some(format!(
+                "only its owner's jobs are taken, because this machine cannot confine others': {gap}"
+            )),
+            Self::Unconfined(gap) => {
+                Some(format!("STRANGERS' JOBS RUN UNCONFINED, as its owner wished: {gap}"))
+            }
+        }
+    }
+}
+
 /// Everything a worker is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -55,6 +83,8 @@ pub struct Options {
     pub slots: u32,
     /// Whom to work for.
     pub rules: Rules,
+    /// Whether others' jobs run here.
+    pub strangers: Strangers,
     /// What a task may ask for.
     pub caps: Caps,
     /// Most bytes of modules, files and tables kept; at least 1 MiB.
@@ -89,6 +119,7 @@ impl Options {
             state: state.into(),
             slots: u32::try_from(slots).unwrap_or(1),
             rules: Rules::default(),
+            strangers: Strangers::default(),
             caps: Caps::default(),
             cache_quota: 2 << 30,
             buffer: Duration::from_secs(2),
@@ -140,6 +171,18 @@ impl Rules {
                 Err(OptionsError { field: "tags", found, rule: "a tag has at most 64 bytes" })
             }
         }
+    }
+
+    /// The same rules, for the jobs of `owner` alone.
+    #[must_use]
+    pub(crate) fn only_for(mut self, owner: AccountId) -> Self {
+        if !self.submitters.is_empty() && !self.submitters.contains(&owner) {
+            // Nobody is left: a list that is empty would allow all.
+            self.refused_submitters.truncate(63);
+            self.refused_submitters.push(owner);
+        }
+        self.submitters = vec![owner];
+        self
     }
 
     /// The rules as the coordinator is told.
@@ -196,6 +239,19 @@ impl Caps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_for_the_owner_alone_allow_nobody_else() {
+        let (owner, other) = (AccountId([1; 32]), AccountId([2; 32]));
+        assert_eq!(Rules::default().only_for(owner).submitters, [owner]);
+        let both = Rules { submitters: vec![owner, other], ..Rules::default() }.only_for(owner);
+        assert_eq!((both.submitters, both.refused_submitters.len()), (vec![owner], 0));
+        let strangers = Rules { submitters: vec![other], ..Rules::default() }.only_for(owner);
+        assert_eq!(
+            (strangers.submitters, strangers.refused_submitters),
+            (vec![owner], vec![owner])
+        );
+    }
 
     #[test]
     fn bad_options_name_the_field_and_the_rule() {

@@ -57,10 +57,13 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// What stands in the way.
     pub trouble: Option<Trouble>,
+    /// What its owner should know about this machine.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 impl Status {
-    pub(crate) fn new(slots: u32) -> Self {
+    pub(crate) fn new(slots: u32, warning: Option<String>) -> Self {
         Self {
             version: 1,
             mode: Mode::Working,
@@ -75,6 +78,7 @@ impl Status {
             last_refusal: None,
             reasons: Vec::new(),
             trouble: None,
+            warning,
         }
     }
 
@@ -86,7 +90,8 @@ impl Status {
             1 => "; 1 report waits to be delivered".to_owned(),
             n => format!("; {n} reports wait to be delivered"),
         };
-        format!("{}{waiting}.", self.clause())
+        let warning = self.warning.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
+        format!("{}{waiting}{warning}.", self.clause())
     }
 
     fn clause(&self) -> String {
@@ -120,7 +125,7 @@ mod tests {
 
     #[test]
     fn sentence_gives_the_reason() {
-        let mut status = Status::new(2);
+        let mut status = Status::new(2, None);
         assert_eq!(status.sentence(), "Not working: waiting for the coordinator to have work.");
         status.reasons = vec!["no job has tasks ready".into()];
         assert_eq!(status.sentence(), "Not working: no job has tasks ready.");
@@ -130,6 +135,8 @@ mod tests {
         assert_eq!(status.sentence(), text);
         (status.busy, status.queued, status.undelivered, status.trouble) = (1, 5, 0, None);
         assert_eq!(status.sentence(), "Working on 1 of 2 slots, 5 tasks left here.");
+        status.warning = Some("take care".into());
+        assert_eq!(status.sentence(), "Working on 1 of 2 slots, 5 tasks left here; take care.");
         status.mode = Mode::Paused;
         assert!(status.sentence().starts_with("Paused by its owner"));
     }

@@ -15,7 +15,7 @@ use crate::join::{JoinError, Membership, chain_file, host_key};
 use crate::keys::{KeyError, load_or_create};
 use crate::local;
 use crate::mode::{Command, Mode, NotNow};
-use crate::options::{Options, OptionsError};
+use crate::options::{Options, OptionsError, Strangers};
 use crate::outbox::{Outbox, OutboxError};
 use crate::signer::{Chain, Scope, Signer, SignerError, read_chain};
 use crate::status::Status;
@@ -71,10 +71,13 @@ impl Worker {
     ///
     /// # Errors
     /// When an option is out of range, this machine has not joined, or its files cannot be used.
-    pub async fn start(options: Options, execute: Arc<dyn Execute>) -> Result<Handle, Error> {
+    pub async fn start(mut options: Options, execute: Arc<dyn Execute>) -> Result<Handle, Error> {
         options.validate()?;
         let state = options.state.clone();
         let membership = Membership::load(&state)?;
+        if matches!(options.strangers, Strangers::Refused(_)) {
+            options.rules = options.rules.only_for(membership.owner);
+        }
         let lock = lock(&state)?;
         let outbox = Outbox::open(&state.join("outbox"))?;
         // A crash between the outbox and the chain leaves the outbox further on.
@@ -92,11 +95,12 @@ impl Worker {
         let audience = Key::from(membership.coordinator);
         let session = Session { api: api.clone(), signer, audience };
         let blobs = Arc::new(BlobCache::open(&state.join("blobs"), options.cache_quota)?);
-        let (status, shown) = watch::channel(Status::new(options.slots));
+        let first = Status::new(options.slots, options.strangers.warning());
+        let (status, shown) = watch::channel(first.clone());
         let (asks, inbox) = mpsc::channel(16);
         let listener = local::listen(&state)?;
         let parts = Parts { options, session, execute, blobs, outbox };
-        let (agent, events) = Agent::new(parts, status);
+        let (agent, events) = Agent::new(parts, first, status);
         let agent = tokio::spawn(agent.run(inbox, events));
         let chores = vec![
             tokio::spawn(local::serve(listener, asks.clone(), shown.clone())),

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod coordinator;
 pub mod credit;
 pub mod dev;
+pub mod doctor;
 pub mod job;
 pub mod key;
 pub mod open;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tallymill_protocol::{Digest, Limits, Outcome, TaskIndex};
 use tallymill_sandbox::{
-    Control, InputFile, JobSpec, Launcher, Prepared, Runner, TaskResult, TaskSpec,
+    Confinement, Control, InputFile, JobSpec, Launcher, Prepared, Runner, TaskResult, TaskSpec,
 };
 
 use super::{limits, named_files, pair, read};
@@ -43,6 +43,8 @@ pub fn job_spec(
 /// Meters and compiles a module in a child.
 pub fn prepare(module: &[u8]) -> anyhow::Result<(Launcher, Prepared)> {
     let launcher = Launcher::current_exe().context("failed to find this program's own file")?;
+    // The module is its user's own choice, like any other program that is started here.
+    let launcher = launcher.with_confinement(Confinement::Available);
     let prepared = tallymill_sandbox::prepare(None, &launcher, module)
         .context("failed to prepare the module")?;
     Ok((launcher, prepared))

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tallymill_sandbox::Launcher;
-use tallymill_worker::{Command, Options, Rules, Sandboxed, Worker};
+use tallymill_sandbox::{Confinement, Launcher, Protection};
+use tallymill_worker::{Command, Options, Rules, Sandboxed, Strangers, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Common, JoinArgs, WorkerArgs, WorkerVerb};
@@ -25,6 +25,7 @@ pub async fn run(common: &Common, args: WorkerArgs) -> anyhow::Result<ExitCode> 
         WorkerVerb::Pause => tell(common, &args.state, Some(Command::Pause)).await,
         WorkerVerb::Resume => tell(common, &args.state, Some(Command::Resume)).await,
         WorkerVerb::Finish => tell(common, &args.state, Some(Command::Finish)).await,
+        WorkerVerb::Doctor => super::doctor::run(common),
     }
 }
 
@@ -53,7 +54,12 @@ async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<
     options.slots = args.slots;
     options.cache_quota = args.cache;
     options.rules = rules(args)?;
-    let launcher = Launcher::current_exe().context("failed to find this program's own file")?;
+    let mut launcher = Launcher::current_exe().context("failed to find this program's own file")?;
+    options.strangers = strangers(&launcher, args.allow_unconfined);
+    if let Some(warning) = options.strangers.warning() {
+        ui::note(format!("warning: {}; see `tallymill worker doctor`", ui::plain(&warning)));
+        launcher = launcher.with_confinement(Confinement::Available);
+    }
     let execute = Sandboxed::open(launcher, &state.join("modules"), args.cache, WALL)
         .context("failed to open the module cache")?;
     let mut handle =
@@ -66,6 +72,16 @@ async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<
     }
     handle.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether strangers' jobs run here: only where children cannot get out, unless the owner wishes otherwise.
+fn strangers(launcher: &Launcher, allow_unconfined: bool) -> Strangers {
+    let gap = Protection::examine(launcher).map_or_else(|e| Some(e.to_string()), |p| p.gap());
+    match gap {
+        None => Strangers::Confined,
+        Some(gap) if allow_unconfined => Strangers::Unconfined(gap),
+        Some(gap) => Strangers::Refused(gap),
+    }
 }
 
 fn ids<T: FromStr<Err: std::fmt::Display>>(texts: &[String]) -> Result<Vec<T>, Usage> {

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use tallymill_protocol::work::{Verdict, VoidCause};
 use tallymill_protocol::{Keypair, Outcome};
 use tallymill_worker::{
-    Command, Error, JoinError, Membership, Mode, Outbox, Worker, ask_local, join,
+    Command, Error, JoinError, Membership, Mode, Outbox, Strangers, Worker, ask_local, join,
 };
 
 use crate::world::World;
@@ -163,6 +163,31 @@ async fn owners_rules_are_checked_here_too() {
     world.until(|status| status.voids == 1).await;
     world.finish().await;
     assert_eq!(world.fake.lock().voids[0].cause, VoidCause::OwnerLimit as u8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machine_that_cannot_confine_takes_its_owners_jobs_alone() {
+    let mut world = World::joined().await;
+    world.options.strangers = Strangers::Refused("no lock".into());
+    world.fake.grant_range(2);
+    world.start().await;
+    let status = world.until(|status| status.voids == 2).await;
+    assert!(status.sentence().contains("cannot confine others': no lock"), "{}", status.sentence());
+    world.finish().await;
+    assert_eq!(world.fake.lock().voids[0].cause, VoidCause::OwnerLimit as u8);
+    assert!(world.fake.lock().receipts.is_empty());
+    let owner = Membership::load(world.state()).unwrap().owner;
+    assert_eq!(world.fake.lock().requests[0].accept.submitters.0, [owner]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machine_that_cannot_confine_obeys_its_owner_and_says_so() {
+    let mut world = World::joined().await;
+    world.options.strangers = Strangers::Unconfined("no lock".into());
+    world.fake.grant_range(1);
+    world.start().await;
+    let status = world.until(|status| status.credited == 1).await;
+    assert!(status.sentence().contains("UNCONFINED"), "{}", status.sentence());
 }
 
 #[tokio::test(flavor = "multi_thread")]
