@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, getppid, setrlimit, test_kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getppid, setrlimit, test_kill_process};
 
 use super::{Role, confine, tighten};
 use crate::child::{argument, stream};
@@ -27,29 +27,29 @@ pub(crate) const LAYERS: &str = "layers";
 pub(crate) struct Attempt {
     /// What it tries, in words; also its name.
     pub(crate) name: &'static str,
-    act: fn() -> io::Result<()>,
+    act: fn(parent: Pid) -> io::Result<()>,
 }
 
 /// All attempts.
 pub(crate) const ATTEMPTS: &[Attempt] = &[
-    Attempt { name: "read a file", act: || File::open("/").map(drop) },
+    Attempt { name: "read a file", act: |_| File::open("/").map(drop) },
     Attempt { name: "create a file", act: create },
-    Attempt { name: "look up a path", act: || fs::metadata("/").map(drop) },
-    Attempt { name: "open a TCP port", act: || TcpListener::bind("127.0.0.1:0").map(drop) },
-    Attempt { name: "open a UDP port", act: || UdpSocket::bind("127.0.0.1:0").map(drop) },
-    Attempt { name: "open a Unix socket", act: || UnixDatagram::unbound().map(drop) },
+    Attempt { name: "look up a path", act: |_| fs::metadata("/").map(drop) },
+    Attempt { name: "open a TCP port", act: |_| TcpListener::bind("127.0.0.1:0").map(drop) },
+    Attempt { name: "open a UDP port", act: |_| UdpSocket::bind("127.0.0.1:0").map(drop) },
+    Attempt { name: "open a Unix socket", act: |_| UnixDatagram::unbound().map(drop) },
     Attempt { name: "send its parent a signal", act: signal },
     Attempt { name: "trace its parent", act: trace },
     Attempt { name: "open its parent's memory", act: open_memory },
     Attempt { name: "copy its parent's memory", act: copy_memory },
-    Attempt { name: "run a program", act: || Err(Command::new("/bin/true").exec()) },
+    Attempt { name: "run a program", act: |_| Err(Command::new("/bin/true").exec()) },
     Attempt { name: "start a process", act: fork },
-    Attempt { name: "start a thread", act: || std::thread::Builder::new().spawn(|| {}).map(drop) },
+    Attempt { name: "start a thread", act: |_| std::thread::Builder::new().spawn(|| {}).map(drop) },
     Attempt { name: "make memory executable", act: make_executable },
     Attempt { name: "share memory", act: share_memory },
     Attempt { name: "raise a limit", act: raise_limit },
     Attempt { name: "write to its module", act: write_module },
-    Attempt { name: "cut its module", act: || Ok(rustix::fs::ftruncate(io::stdin(), 0)?) },
+    Attempt { name: "cut its module", act: |_| Ok(rustix::fs::ftruncate(io::stdin(), 0)?) },
     Attempt { name: "use a leaked descriptor", act: use_leaked },
 ];
 
@@ -60,6 +60,7 @@ pub(crate) const ROLES: [&str; 3] = ["run", "compile", "free"];
 pub(crate) fn child(arguments: &mut impl Iterator<Item = OsString>) -> io::Result<()> {
     let (role, name): (String, String) = (argument(arguments)?, argument(arguments)?);
     let CompileLimits { cpu_seconds, memory } = CompileLimits::default();
+    let parent = getppid().ok_or_else(|| io::Error::other("no parent"))?;
     let layers = match role.as_str() {
         "run" => confine(Role::Run, || ()).0,
         "compile" => confine(Role::Compile { cpu_seconds, memory }, || ()).0,
@@ -71,7 +72,7 @@ pub(crate) fn child(arguments: &mut impl Iterator<Item = OsString>) -> io::Resul
     }
     let finding = match ATTEMPTS.iter().find(|attempt| attempt.name == name) {
         None => Finding::Layers(layers),
-        Some(attempt) => match (attempt.act)() {
+        Some(attempt) => match (attempt.act)(parent) {
             Ok(()) => Finding::Succeeded,
             Err(error) => Finding::Denied(error.to_string()),
         },
@@ -81,23 +82,19 @@ pub(crate) fn child(arguments: &mut impl Iterator<Item = OsString>) -> io::Resul
     stream()?.write_all(&frame)
 }
 
-fn create() -> io::Result<()> {
+fn create(_: Pid) -> io::Result<()> {
     let path = std::env::temp_dir().join(format!("tallymill-probe-{}", std::process::id()));
     File::create_new(&path)?;
     fs::remove_file(path)
 }
 
-fn parent() -> io::Result<rustix::process::Pid> {
-    getppid().ok_or_else(|| io::Error::other("no parent"))
-}
-
 /// The signal that only asks whether signals may be sent.
-fn signal() -> io::Result<()> {
-    Ok(test_kill_process(parent()?)?)
+fn signal(parent: Pid) -> io::Result<()> {
+    Ok(test_kill_process(parent)?)
 }
 
-fn open_memory() -> io::Result<()> {
-    File::open(format!("/proc/{}/mem", parent()?.as_raw_nonzero())).map(drop)
+fn open_memory(parent: Pid) -> io::Result<()> {
+    File::open(format!("/proc/{}/mem", parent.as_raw_nonzero())).map(drop)
 }
 
 fn answer(value: i64) -> io::Result<()> {
@@ -105,21 +102,21 @@ fn answer(value: i64) -> io::Result<()> {
 }
 
 #[expect(unsafe_code, reason = "there is no safe call for what nobody should do")]
-fn trace() -> io::Result<()> {
+fn trace(parent: Pid) -> io::Result<()> {
     let nothing = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: seizing does not stop the process, and ends with this one.
     answer(unsafe {
-        libc::ptrace(libc::PTRACE_SEIZE, parent()?.as_raw_nonzero().get(), nothing, nothing)
+        libc::ptrace(libc::PTRACE_SEIZE, parent.as_raw_nonzero().get(), nothing, nothing)
     })
 }
 
 #[expect(unsafe_code, reason = "there is no safe call for what nobody should do")]
-fn copy_memory() -> io::Result<()> {
+fn copy_memory(parent: Pid) -> io::Result<()> {
     let mut byte = 0u8;
     let own = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     // What stands here in this process stands somewhere else in its parent; any answer but a refusal would do.
-    let its = libc::iovec { iov_base: (copy_memory as fn() -> io::Result<()>) as _, iov_len: 1 };
-    let parent = parent()?.as_raw_nonzero().get();
+    let its = libc::iovec { iov_base: (copy_memory as fn(Pid) -> io::Result<()>) as _, iov_len: 1 };
+    let parent = parent.as_raw_nonzero().get();
     // SAFETY: it writes one byte, to a variable of one byte.
     let read = unsafe { libc::process_vm_readv(parent, &raw const own, 1, &raw const its, 1, 0) };
     match answer(i64::try_from(read).unwrap_or(0)) {
@@ -129,7 +126,7 @@ fn copy_memory() -> io::Result<()> {
 }
 
 #[expect(unsafe_code, reason = "there is no safe call for what nobody should do")]
-fn fork() -> io::Result<()> {
+fn fork(_: Pid) -> io::Result<()> {
     // SAFETY: this process has one thread, and the other one ends at once.
     let process = unsafe { libc::fork() };
     if process == 0 {
@@ -150,28 +147,28 @@ fn map(sharing: i32) -> io::Result<*mut libc::c_void> {
 }
 
 #[expect(unsafe_code, reason = "there is no safe call for what nobody should do")]
-fn make_executable() -> io::Result<()> {
+fn make_executable(_: Pid) -> io::Result<()> {
     let page = map(libc::MAP_PRIVATE)?;
     // SAFETY: the page was mapped just now and nothing else uses it.
     answer(unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC) }.into())
 }
 
-fn share_memory() -> io::Result<()> {
+fn share_memory(_: Pid) -> io::Result<()> {
     map(libc::MAP_SHARED).map(drop)
 }
 
-fn raise_limit() -> io::Result<()> {
+fn raise_limit(_: Pid) -> io::Result<()> {
     let limit = Rlimit { current: Some(16), maximum: Some(16) };
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
-fn write_module() -> io::Result<()> {
+fn write_module(_: Pid) -> io::Result<()> {
     rustix::io::write(io::stdin(), b"changed").map(drop)?;
     Ok(())
 }
 
 #[expect(unsafe_code, reason = "numbers without owners are what is looked for")]
-fn use_leaked() -> io::Result<()> {
+fn use_leaked(_: Pid) -> io::Result<()> {
     let own = stream()?;
     for number in (3..256).filter(|number| *number != std::os::fd::AsRawFd::as_raw_fd(&own)) {
         // SAFETY: the descriptor is only asked for its flags, and the kernel says if there is none.

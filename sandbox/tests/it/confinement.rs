@@ -1,7 +1,10 @@
 //! What a child that was taken over can do: nothing.
 
+use std::fs::File;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use tallymill_protocol::Outcome;
 use tallymill_sandbox::{
     Attempt, Confinement, Control, Ending, Launcher, PrepareError, Protection, Runner, Strength,
@@ -50,6 +53,41 @@ fn attempts_are_real() {
     for name in FREE {
         let attempt = free.iter().find(|attempt| attempt.name == name).unwrap();
         assert_eq!(attempt.ending, Ending::Succeeded, "{name}");
+    }
+}
+
+#[test]
+fn descriptors_that_a_parent_leaks_are_closed() {
+    let leaked = File::open("/dev/null").unwrap();
+    fcntl_setfd(&leaked, FdFlags::empty()).unwrap();
+    let ending = |attempts: Vec<Attempt>| {
+        let leak = attempts.into_iter().find(|attempt| attempt.name == "use a leaked descriptor");
+        leak.unwrap().ending
+    };
+    assert_eq!(ending(Protection::examine_nothing(&launcher()).unwrap()), Ending::Succeeded);
+    let confined = Protection::examine(&launcher()).unwrap().attempts;
+    assert_eq!(ending(confined), Ending::Denied("there is none".into()));
+}
+
+#[test]
+fn landlock_stops_files_ports_and_signals_without_seccomp() {
+    let home = tempfile::tempdir().unwrap();
+    symlink(env!("CARGO_BIN_EXE_weak-child"), home.path().join("no-seccomp")).unwrap();
+    let weak = Launcher::program(home.path().join("no-seccomp"));
+    let protection = Protection::examine(&weak).unwrap();
+    assert!(protection.gap().unwrap().contains("no seccomp"));
+    let full = |name: &str| {
+        let layer = protection.layers.iter().find(|layer| layer.name == name).unwrap();
+        layer.strength == Strength::Full
+    };
+    let mut stopped = vec!["read a file", "create a file", "trace its parent"];
+    stopped.extend(["open its parent's memory", "copy its parent's memory", "write to its module"]);
+    if full("Landlock") {
+        stopped.extend(["open a TCP port", "send its parent a signal"]);
+    }
+    for name in stopped {
+        let attempt = protection.attempts.iter().find(|attempt| attempt.name == name).unwrap();
+        assert!(matches!(attempt.ending, Ending::Denied(_)), "{name}: {}", attempt.ending);
     }
 }
 
