@@ -6,6 +6,7 @@ mod bench;
 mod cpu;
 mod crash;
 mod demo;
+mod fuzz;
 mod guests;
 mod load;
 mod measure;
@@ -46,6 +47,8 @@ enum Command {
     Bench(bench::Bench),
     /// Fit the weights of the cost table to time on this machine, or check them; one JSON line.
     FitCosts(measure::FitCosts),
+    /// Feed invented bytes to what reads bytes of others, until something breaks or the time is over.
+    Fuzz(fuzz::Options),
     /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
     Crash(crash::Options),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Bench(bench) => bench::run(&bench),
         Command::FitCosts(options) => measure::fit_costs(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Crash(options) => crash::run(&options),
     };
     // Without the backtrace that returning the error would print: these errors are for people.
