@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::network::Network;
 use crate::say::{note, say};
-use crate::{cpu, load, measure, network};
+use crate::{cpu, load, measure, network, repo};
 
 /// Credit that the load's account gets; its jobs hold 10 credits each.
 const CREDITS: u64 = 100;
@@ -25,6 +25,8 @@ pub(crate) enum Bench {
     },
     /// What metering costs: CPU time of metered kernels against plain, engine-guarded and native.
     Meter(measure::Meter),
+    /// Processor time of starting: a task in its process, through the process boundary, a module from the cache.
+    Startup,
 }
 
 /// Runs a benchmark and prints its line.
@@ -36,7 +38,23 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
             Ok(())
         }
         Bench::Meter(options) => measure::meter(options),
+        Bench::Startup => startup(),
     }
+}
+
+/// The measurement is a program of the sandbox's: it prints the line itself and fails when a figure is missed.
+fn startup() -> anyhow::Result<()> {
+    let mut bench = repo::cargo();
+    bench.args([
+        "bench",
+        "--quiet",
+        "--locked",
+        "--package",
+        "tallymill-sandbox",
+        "--bench",
+        "startup",
+    ]);
+    repo::run(&mut bench)
 }
 
 async fn throughput(tasks: u32) -> anyhow::Result<Value> {
