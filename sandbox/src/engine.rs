@@ -9,11 +9,11 @@ use std::sync::Arc;
 use tallymill_meter::ModuleInfo;
 use tallymill_meter::abi;
 use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
-    OptLevel, PoolingAllocationConfig, WasmFeatures,
+    Config, Enabled, Func, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
+    OptLevel, PoolingAllocationConfig, Store, WasmFeatures,
 };
 
-use crate::run::Cell;
+use crate::run::{self, Cell};
 use crate::wasi;
 
 /// Native stack for guests, bytes: sixteen times what the meter's model allows, so that the model always ends a recursion first.
@@ -112,7 +112,7 @@ impl Engine {
         let engine =
             wasmtime::Engine::new(config().allocation_strategy(strategy)).map_err(setup)?;
         let mut linker = Linker::new(&engine);
-        wasi::link(&mut linker).map_err(setup)?;
+        wasi::link(&mut linker).and_then(|()| run::link_hook(&mut linker)).map_err(setup)?;
         Ok(Self { engine, linker: Arc::new(linker) })
     }
 
@@ -176,6 +176,11 @@ impl Engine {
             &module.map_err(|error| EngineError::Compile(format!("{error:#}")))?,
             info,
         )
+    }
+
+    /// The function that metered modules call at slices.
+    pub(crate) fn hook(&self, store: &mut Store<Cell>) -> Option<Func> {
+        self.linker.get(store, run::HOOK.0, run::HOOK.1).ok()?.into_func()
     }
 
     pub(crate) const fn inner(&self) -> &wasmtime::Engine {

@@ -7,8 +7,8 @@ use tallymill_meter::abi::{self, Cause};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, Outcome, Trap};
 use wasmtime::{
-    AsContextMut as _, Caller, Func, Global, Instance, ModuleExport, Ref, ResourceLimiter, Store,
-    Val,
+    AsContextMut as _, Caller, Func, Global, Instance, Linker, ModuleExport, Ref, ResourceLimiter,
+    Store, Val,
 };
 
 use crate::engine::CompiledModule;
@@ -145,6 +145,15 @@ pub fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Void> {
     })
 }
 
+/// Name of the hook among the host's functions; nothing that a guest may import has it.
+pub(crate) const HOOK: (&str, &str) = ("tallymill", "hook");
+
+/// Adds the hook to what instances can be given: made once, so that no task pays for its type.
+pub(crate) fn link_hook(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
+    let call = |caller: Caller<'_, Cell>, fuel: i64| hook(&caller, fuel);
+    linker.func_wrap(HOOK.0, HOOK.1, call).map(drop)
+}
+
 struct Run<'m> {
     module: &'m CompiledModule,
     store: Store<Cell>,
@@ -216,8 +225,7 @@ impl<'m> Run<'m> {
         self.set(&exports.limit, Val::I64(self.limits.fuel.min(abi::MAX_LIMIT).cast_signed()))?;
         self.set(&exports.pages, Val::I32(pages.cast_signed()))?;
         self.set(&exports.entries, Val::I32(entries.cast_signed()))?;
-        let hook =
-            Func::wrap(&mut self.store, |caller: Caller<'_, Cell>, fuel: i64| hook(&caller, fuel));
+        let hook = self.module.engine.hook(&mut self.store).ok_or_else(|| missing("hook"))?;
         let table = instance
             .get_module_export(&mut self.store, &exports.hooks)
             .and_then(wasmtime::Extern::into_table);
