@@ -1,0 +1,37 @@
+//! The host functions for our own engine, with their types known when this crate is compiled: the fast way.
+
+use super::table::each_function;
+use super::{Errno, Guest, Halt, MODULE, Memory, paths, process, streams};
+
+/// What holds a [`Guest`] and its memory: the one way from the engine into a host function, and the place where a cost table
+/// with weights for host calls would charge them.
+pub(crate) trait Host: Sized + 'static {
+    /// Runs one function on the guest's state and memory.
+    fn call(
+        caller: &mut wasmtime::Caller<'_, Self>,
+        function: impl FnOnce(&mut Guest, &mut Memory<'_>) -> Result<(), Halt>,
+    ) -> wasmtime::Result<u32>;
+}
+
+macro_rules! link {
+    (
+        working { $( $name:ident ( $($arg:ident : $type:tt),* ) => |$guest:ident, $memory:ident| $call:expr; )* }
+        refused { $( $other:ident ( $($otype:tt),* ); )* }
+    ) => {
+        /// Adds every function to `linker`.
+        pub(crate) fn link<H: Host>(linker: &mut wasmtime::Linker<H>) -> wasmtime::Result<()> {
+            $( linker.func_wrap(MODULE, stringify!($name), |mut caller: wasmtime::Caller<'_, H>, $($arg: $type),*| {
+                H::call(&mut caller, |$guest, $memory| $call)
+            })?; )*
+            $( linker.func_wrap(MODULE, stringify!($other), |_: wasmtime::Caller<'_, H>, $(_: $otype),*| {
+                Errno::NotOffered.code()
+            })?; )*
+            linker.func_wrap(MODULE, "proc_exit", |mut caller: wasmtime::Caller<'_, H>, code: u32| {
+                H::call(&mut caller, |guest, memory| process::proc_exit(guest, memory, code)).map(drop)
+            })?;
+            Ok(())
+        }
+    };
+}
+
+each_function!(link);
