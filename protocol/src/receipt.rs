@@ -17,15 +17,15 @@ pub enum Trap {
     MemoryOutOfBounds,
     /// A table access out of bounds.
     TableOutOfBounds,
-    /// A call through a null table entry.
+    /// A call through a null table entry. Hosts write [`Trap::BadSignature`]: not every engine tells them apart.
     IndirectCallToNull,
-    /// A call through a table entry of another type.
+    /// A call through a table entry of another type, or through a null one.
     BadSignature,
-    /// Integer overflow in a division or conversion.
+    /// A result that does not fit its integer type: of a division, or of a conversion from any float.
     IntegerOverflow,
     /// Integer division by zero.
     DivisionByZero,
-    /// A float that does not fit the integer type.
+    /// A float that does not fit the integer type. Hosts write [`Trap::IntegerOverflow`].
     BadConversion,
     /// An unaligned atomic access.
     UnalignedAtomic,
@@ -126,8 +126,8 @@ impl std::fmt::Display for Trap {
             Self::MemoryOutOfBounds => "memory access out of bounds",
             Self::TableOutOfBounds => "table access out of bounds",
             Self::IndirectCallToNull => "indirect call to a null entry",
-            Self::BadSignature => "indirect call with another signature",
-            Self::IntegerOverflow => "integer overflow",
+            Self::BadSignature => "indirect call to a null entry or one of another type",
+            Self::IntegerOverflow => "integer overflow, or a float that does not fit",
             Self::DivisionByZero => "division by zero",
             Self::BadConversion => "float does not fit the integer type",
             Self::UnalignedAtomic => "unaligned atomic access",

@@ -331,11 +331,10 @@ fn engine_trap(error: &wasmtime::Error) -> Result<Trap, Void> {
         Engine::UnreachableCodeReached => Trap::Unreachable,
         Engine::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
         Engine::TableOutOfBounds => Trap::TableOutOfBounds,
-        Engine::IndirectCallToNull => Trap::IndirectCallToNull,
-        Engine::BadSignature => Trap::BadSignature,
-        Engine::IntegerOverflow => Trap::IntegerOverflow,
+        // Engines that tell these apart do it in different ways; some do not tell.
+        Engine::IndirectCallToNull | Engine::BadSignature => Trap::BadSignature,
+        Engine::IntegerOverflow | Engine::BadConversionToInteger => Trap::IntegerOverflow,
         Engine::IntegerDivisionByZero => Trap::DivisionByZero,
-        Engine::BadConversionToInteger => Trap::BadConversion,
         Engine::StackOverflow => {
             return Err(Void::new(VoidCause::NativeOverflow, "before the meter's limit"));
         }
