@@ -11,6 +11,8 @@ mod guests;
 mod load;
 mod measure;
 mod network;
+mod node;
+mod portable;
 mod recount;
 mod repo;
 mod say;
@@ -51,6 +53,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
     Crash(crash::Options),
+    /// Run the same metered modules on every engine and compare; one JSON line.
+    Portable(portable::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::FitCosts(options) => measure::fit_costs(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Crash(options) => crash::run(&options),
+        Command::Portable(options) => portable::run(&options),
     };
     // Without the backtrace that returning the error would print: these errors are for people.
     result.map_or_else(repo::failed, |()| ExitCode::SUCCESS)

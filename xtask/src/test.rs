@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{guests, repo, tidy};
+use crate::{guests, node, repo, tidy};
 
-/// Sums over the `test result:` lines of the test harness.
+/// Sums over the `test result:` lines of the test harness, and the closing lines of node's.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     passed: u64,
@@ -32,6 +32,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut session = Session::default();
     session.step("guests", |_| guests::build());
     session.step("C guest", |_| guests::build_c());
+    session.step("node", |_| node::ensure());
     session.step("format", |_| repo::run(repo::cargo().args(["fmt", "--all", "--check"])));
     session.step("format of examples", |_| repo::run(&mut examples_format()));
     session.step("clippy", |_| repo::run(&mut deny_warnings(workspace("clippy"))));
@@ -39,6 +40,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     session.step("tidy", |_| tidy::run());
     session.step("tests", |tally| count(&mut workspace("test"), tally));
     session.step("tests of examples", |tally| count(&mut examples("test"), tally));
+    session.step("tests of the JavaScript host", |tally| count(&mut node::tests()?, tally));
     session.conclude()
 }
 
@@ -68,8 +70,9 @@ impl Session {
 }
 
 impl Tally {
-    /// Adds a line of the test harness; any other line changes nothing.
+    /// Adds a line of a test harness; any other line changes nothing.
     fn add(&mut self, line: &str) {
+        self.add_tap(line);
         let Some((_, counts)) = line.split_once("test result: ") else { return };
         for count in counts.split(['.', ';']) {
             let mut words = count.split_whitespace();
@@ -80,6 +83,19 @@ impl Tally {
                 (Some(number), Some("ignored")) => self.skipped += number,
                 _ => {}
             }
+        }
+    }
+
+    /// Node says `# pass 3`, `# fail 0`, `# skipped 1`.
+    fn add_tap(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["#", kind, number] = words[..] else { return };
+        let Ok(number) = number.parse::<u64>() else { return };
+        match kind {
+            "pass" => self.passed += number,
+            "fail" | "cancelled" => self.failed += number,
+            "skipped" | "todo" => self.skipped += number,
+            _ => {}
         }
     }
 
@@ -168,6 +184,17 @@ mod tests {
         tally.add("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         assert_eq!(tally, Tally { passed: 25, failed: 2, skipped: 6 });
         assert_eq!(tally.line(), "25 passed, 2 failed, 6 skipped");
+    }
+
+    #[test]
+    fn closing_lines_of_node_count() {
+        let mut tally = Tally::default();
+        for line in
+            ["# tests 9", "# pass 5", "# fail 2", "# cancelled 1", "# skipped 1", "# pass x"]
+        {
+            tally.add(line);
+        }
+        assert_eq!(tally, Tally { passed: 5, failed: 3, skipped: 1 });
     }
 
     #[test]

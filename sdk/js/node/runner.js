@@ -1,13 +1,13 @@
 // Runs tasks for another program: one JSON line in for each, one JSON line out, in order.
 //
-// In:  {module, info, task, refill}. Bytes are base64, limits decimal texts. A line without `module` runs
-//      the module of the line before. With `refill`, a seed, the hook moves the module's mark on by random
-//      multiples of the slice, as a host may that wants to be asked less often.
+// In:  {module, info, task, looks}. Bytes are base64, limits decimal texts. A line without `module` runs
+//      the module of the line before. With `looks`, a seed, the hook asks for the next look at a random
+//      distance within the slice: no host does, and it must not change anything.
 // Out: {outcome, output, log, fuel, peakMemory, memoryFuel} or {void: {cause, detail}} or {error}.
 
 import { createInterface } from "node:readline";
 import { runTask } from "../src/index.js";
-import { EXPORT, SLICE } from "../src/meter.js";
+import { EXPORT } from "../src/meter.js";
 
 const bytes = (base64) => new Uint8Array(Buffer.from(base64, "base64"));
 const base64 = (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
@@ -33,13 +33,13 @@ function generator(seed) {
   };
 }
 
-/** A hook that moves the mark on by up to 4 slices, never beyond the limit. */
-function refiller(seed) {
+/** A hook that brings the next look nearer, to between 2^10 and 2^22 units of fuel from now. */
+function looker(seed) {
   const next = generator(seed);
   return (fuel, exports) => {
-    const wanted = exports[EXPORT.MARK].value + (next() % 5n) * SLICE;
-    const limit = exports[EXPORT.LIMIT].value;
-    const mark = wanted < limit ? wanted : limit;
+    const distance = (1n << (10n + (next() % 13n))) - (next() % 1000n);
+    const before = exports[EXPORT.MARK].value;
+    const mark = fuel + distance < before ? fuel + distance : before;
     exports[EXPORT.COUNT].value = fuel - mark;
     exports[EXPORT.MARK].value = mark;
     return true;
@@ -51,7 +51,7 @@ let module;
 function answer(line) {
   const order = JSON.parse(line);
   if (order.module !== undefined) module = new WebAssembly.Module(bytes(order.module));
-  const hook = order.refill === undefined ? undefined : refiller(order.refill);
+  const hook = order.looks === undefined ? undefined : looker(order.looks);
   const result = runTask(module, order.info, taskOf(order.task), hook);
   if (result.void) return result;
   return {

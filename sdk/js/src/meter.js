@@ -9,6 +9,8 @@ export const EXPORT = Object.freeze({
   PAGES: "tallymill:pages",
   ENTRIES: "tallymill:entries",
   CAUSE: "tallymill:cause",
+  INTEGRAL: "tallymill:integral",
+  GROWN: "tallymill:grown",
   HOOKS: "tallymill:hooks",
   START: "tallymill:start",
   FINISH: "tallymill:finish",
@@ -45,6 +47,14 @@ export function flushed(exports) {
 export function stopped(cause, fuel, limit) {
   if (cause === CAUSE.EXHAUSTED) return limit;
   return least(cause === CAUSE.NONE ? (fuel | (SLICE - 1n)) + 1n : fuel, limit);
+}
+
+/** Pages × fuel of a run that owes `fuel` and ends with `pages` pages of memory, at most 2^64 - 1. */
+export function memoryFuel(exports, pages, fuel) {
+  const unsigned = (name) => BigInt.asUintN(64, exports?.[name].value ?? 0n);
+  const grown = unsigned(EXPORT.GROWN);
+  const since = fuel > grown ? fuel - grown : 0n;
+  return least(unsigned(EXPORT.INTEGRAL) + since * pages, 2n ** 64n - 1n);
 }
 
 // (module (import "h" "h" (func (param i64))) (export "h" (func 0))): a table of functions takes

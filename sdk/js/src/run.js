@@ -1,7 +1,7 @@
 // One task, from a fresh instance to its result.
 
 import { Guest } from "./guest.js";
-import { asHook, CAUSE, EXPORT, flushed, MAX_LIMIT, STACK_BUDGET, stopped } from "./meter.js";
+import { asHook, CAUSE, EXPORT, flushed, MAX_LIMIT, memoryFuel, STACK_BUDGET, stopped } from "./meter.js";
 import { Ending, OUTCOME, TRAP, trapOf } from "./outcome.js";
 import { importsFor } from "./wasi.js";
 
@@ -41,13 +41,16 @@ export function runTask(module, info, task, mayContinue = () => true) {
   const pages = least(task.limits.memory / PAGE, MAX_PAGES);
   const entries = least(task.limits.table, MAX_ENTRIES);
   if (BigInt(info.memory?.min ?? 0) > pages || BigInt(info.table?.min ?? 0) > entries) {
-    return resultOf([OUTCOME.MEMORY_EXCEEDED, 0], 0n, 0n, NOTHING, NOTHING);
+    return {
+      outcome: [OUTCOME.MEMORY_EXCEEDED, 0],
+      fuel: 0n,
+      peakMemory: 0n,
+      memoryFuel: 0n,
+      output: NOTHING,
+      log: NOTHING,
+    };
   }
   return new Run(module, info, task, { pages, entries }, mayContinue).result();
-}
-
-function resultOf(outcome, fuel, peakMemory, output, log) {
-  return { outcome, fuel, peakMemory, memoryFuel: (peakMemory / PAGE) * fuel, output, log };
 }
 
 class Run {
@@ -65,7 +68,15 @@ class Run {
   result() {
     try {
       const [outcome, fuel] = this.#end();
-      return resultOf(outcome, fuel, this.#memorySize(), this.guest.output.view(), this.guest.log.view());
+      const peakMemory = this.#memorySize();
+      return {
+        outcome,
+        fuel,
+        peakMemory,
+        memoryFuel: memoryFuel(this.#exports, peakMemory / PAGE, fuel),
+        output: this.guest.output.view(),
+        log: this.guest.log.view(),
+      };
     } catch (error) {
       if (error instanceof Void) return { void: { cause: error.cause, detail: error.detail } };
       throw error;

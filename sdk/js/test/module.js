@@ -47,14 +47,14 @@ export function module({ types = [[[], []]], imports = [], functions = [], table
  * `proc_exit` and `fd_write`. Function 3 is `tallymill:finish`. Globals are in the order of `NAMES`.
  */
 export function metered(start, extra = {}) {
-  const NAMES = ["mark", "count", "limit", "stack", "pages", "entries", "cause"];
+  const NAMES = ["mark", "count", "limit", "stack", "pages", "entries", "cause", "integral", "grown"];
   return module({
     types: [[[], []], [[I32], []], [[I32, I32, I32, I32], [I32]], [[I64], []], [[], [I32]]],
     imports: [["proc_exit", 1], ["fd_write", 2]],
     functions: [0, 0],
     tables: [[1, 1]],
     memories: [1],
-    globals: [I64, I64, I64, I32, I32, I32, I32],
+    globals: [I64, I64, I64, I32, I32, I32, I32, I64, I64],
     exports: [
       ...NAMES.map((name, index) => [`tallymill:${name}`, KIND.global, index]),
       ["tallymill:hooks", KIND.table, 0],

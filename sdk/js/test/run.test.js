@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OUTCOME, runTask, TRAP, VOID } from "../src/index.js";
-import { asHook, CAUSE, MAX_LIMIT, SLICE, stopped } from "../src/meter.js";
+import { asHook, CAUSE, MAX_LIMIT, memoryFuel, SLICE, stopped } from "../src/meter.js";
 import { metered } from "./module.js";
 
 const LIMITS = { fuel: 100n, memory: 1n << 20n, output: 100n, log: 10n, stack: 1n << 20n, table: 10n, scratch: 10n };
@@ -100,6 +100,16 @@ test("fuel owed after a trap is defined by the slice", () => {
   assert.equal(stopped(CAUSE.NONE, SLICE, MAX_LIMIT), 2n * SLICE);
   assert.equal(stopped(CAUSE.NONE, 5n, 6n), 6n);
   assert.equal(stopped(CAUSE.UNREACHABLE, 9n, 6n), 6n);
+});
+
+test("memory is charged for the fuel spent since the sum ends", () => {
+  // integral := 100, grown := 5
+  const result = run([...COUNT_7, 0x42, 0xe4, 0, 0x24, 7, 0x42, 5, 0x24, 8]);
+  assert.equal(result.memoryFuel, 102n);
+  const exports = { "tallymill:integral": { value: -2n }, "tallymill:grown": { value: 0n } };
+  assert.equal(memoryFuel(exports, 1n, 1n), 2n ** 64n - 1n);
+  assert.equal(memoryFuel(exports, 65_536n, 1n << 48n), 2n ** 64n - 1n);
+  assert.equal(memoryFuel(undefined, 3n, 7n), 21n);
 });
 
 test("a hook hands unsigned fuel on and answers nothing", () => {
