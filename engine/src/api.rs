@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tallymill_ledger::{Amount, GrantPolicy};
-use tallymill_protocol::work::{Accept, Position, Progress, Verdict, VoidEntry};
+use tallymill_protocol::work::{Accept, Position, Progress, SegmentStart, Verdict, VoidEntry};
 use tallymill_protocol::{
     AccountId, AccountStatement, AttemptId, Digest, HostBinding, HostId, JobId, Lease, LeaseDigest,
     Manifest, Micros, Receipt, Report, Revocation, Rotation, SignedBytes,
@@ -289,6 +289,8 @@ pub struct Answer {
 pub struct Granted {
     /// The lease.
     pub lease: Lease,
+    /// Of a `step` job: where each of its tasks stands; empty for commands.
+    pub states: Vec<SegmentStart>,
 }
 
 /// Answer to a host's call.

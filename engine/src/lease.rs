@@ -123,7 +123,7 @@ fn offer_job(
     room.held = room.held.saturating_add(time);
     let expected = room.held / u64::from(hosting.ask.slots.max(1));
     let lease = grant(core, hosting, (job_id, first, count), expected);
-    Ok(lease.into_iter().map(|lease| Granted { lease }).collect())
+    Ok(lease.into_iter().map(|lease| Granted { lease, states: Vec::new() }).collect())
 }
 
 /// Tasks that fill the room: by the running average, at most eight times the longest lease before.

@@ -3,6 +3,7 @@
 use crate::cbor::{DecodeError, Decoder, Encoder, Field, List, Message, Text, record};
 use crate::id::{AccountId, CoordinatorId, Digest, JobId, Key, Micros, Network, Nonce};
 use crate::inputs::Inputs;
+use crate::steps::{MIN_SEGMENT, Steps};
 
 /// Version of the deterministic profile (host functions, clocks, randomness, directory order) of this crate's time.
 pub const PROFILE_VERSION: u32 = 1;
@@ -320,6 +321,8 @@ record! {
         23 => title: Text<128>,
         /// How the host drives the module.
         24 => interface: Interface,
+        /// How a long task is divided; for the `step` interface only.
+        25 => steps: Option<Steps>,
     }
 }
 
@@ -361,11 +364,12 @@ impl Manifest {
     /// # Errors
     /// The first rule broken, with the field that breaks it.
     pub fn validate(&self) -> Result<(), ManifestError> {
-        let broken = self.rules().into_iter().find(|(holds, ..)| !holds);
+        let mut rules = self.rules().into_iter().chain(self.step_rules());
+        let broken = rules.find(|(holds, ..)| !holds);
         broken.map_or(Ok(()), |(_, field, rule)| Err(ManifestError { field, rule }))
     }
 
-    fn rules(&self) -> [(bool, &'static str, &'static str); 15] {
+    fn rules(&self) -> [Rule; 15] {
         let texts = |list: &[Text<4096>]| {
             list.iter().all(|text| text.0.len() <= 4096 && !text.0.contains('\0'))
         };
@@ -412,7 +416,30 @@ impl Manifest {
             ),
         ]
     }
+
+    fn step_rules(&self) -> [Rule; 3] {
+        let most = self.limits.fuel;
+        let within = |least, part: fn(&Steps) -> u64| {
+            self.steps.is_none_or(|steps| (least..=most).contains(&part(&steps)))
+        };
+        [
+            (
+                self.steps.is_some() == (self.interface == Interface::Step),
+                "steps",
+                "there for the `step` interface, and for no other",
+            ),
+            (within(1, |steps| steps.budget), "steps.budget", "1 unit to limits.fuel"),
+            (
+                within(MIN_SEGMENT, |steps| steps.segment),
+                "steps.segment",
+                "2^22 units to limits.fuel",
+            ),
+        ]
+    }
 }
+
+/// Whether a rule holds, the field it is about, and the rule.
+type Rule = (bool, &'static str, &'static str);
 
 fn plain_variable(name: &str, value: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')

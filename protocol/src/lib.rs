@@ -13,6 +13,7 @@ mod lease;
 pub mod merkle;
 mod receipt;
 mod sign;
+mod steps;
 pub mod work;
 
 pub use cbor::{DecodeError, Message};
@@ -32,6 +33,7 @@ pub use job::{
 pub use lease::{Lease, MAX_LEASE_TASKS};
 pub use receipt::{MAX_RECEIPTS, Outcome, Receipt, Report, Segment, Trap};
 pub use sign::{Keypair, Signed, SignedBytes, VerifyError, digest_in_context};
+pub use steps::{MIN_SEGMENT, Steps};
 
 /// The protocol version this crate writes; a server speaks it and the one before.
 pub const PROTOCOL_VERSION: u32 = 1;

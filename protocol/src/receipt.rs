@@ -65,6 +65,8 @@ pub enum Outcome {
     OutputExceeded,
     /// It was stopped at a slice: cancelled or past the deadline. Paid, never a result.
     Stopped,
+    /// A segment of a long task is done and there is more to do: the output is the snapshot's.
+    Paused,
 }
 
 impl Outcome {
@@ -85,6 +87,7 @@ impl Outcome {
             Self::StackExhausted => (4, 0),
             Self::OutputExceeded => (5, 0),
             Self::Stopped => (6, 0),
+            Self::Paused => (7, 0),
         }
     }
 
@@ -99,6 +102,7 @@ impl Outcome {
             (4, 0) => Some(Self::StackExhausted),
             (5, 0) => Some(Self::OutputExceeded),
             (6, 0) => Some(Self::Stopped),
+            (7, 0) => Some(Self::Paused),
             _ => None,
         }
     }
@@ -114,6 +118,7 @@ impl std::fmt::Display for Outcome {
             Self::StackExhausted => "stack exhausted",
             Self::OutputExceeded => "output limit reached",
             Self::Stopped => "stopped",
+            Self::Paused => "paused between two segments",
         };
         f.write_str(text)
     }
@@ -160,13 +165,13 @@ record! {
     pub struct Segment("segment", 128) {
         /// Position from 0.
         0 => index: u32,
-        /// State root before.
+        /// State root before; zeros for the first.
         1 => before: Digest,
-        /// State root after.
+        /// State root after; zeros when the task ended or was stopped in the middle of a step.
         2 => after: Digest,
-        /// Fuel before.
+        /// Fuel before, since the start of the task.
         3 => fuel_before: u64,
-        /// Fuel after.
+        /// Fuel after, since the start of the task.
         4 => fuel_after: u64,
     }
 }
@@ -182,7 +187,7 @@ record! {
         2 => task: TaskIndex,
         /// Digest of standard input.
         3 => input: Digest,
-        /// Digest of standard output.
+        /// Digest of standard output; of the snapshot where the outcome is [`Outcome::Paused`].
         4 => output: Digest,
         /// How it ended.
         5 => outcome: Outcome,
@@ -192,9 +197,9 @@ record! {
         7 => peak_memory: u64,
         /// Pages of 64 KiB × fuel, summed.
         8 => memory_fuel: u64,
-        /// Bytes of standard input.
+        /// Bytes of standard input, and of the snapshot that a segment began from.
         9 => bytes_in: u64,
-        /// Bytes of standard output.
+        /// Bytes of standard output; of the snapshot where the outcome is [`Outcome::Paused`].
         10 => bytes_out: u64,
         /// The module as submitted.
         11 => module: Digest,
@@ -218,10 +223,11 @@ record! {
 }
 
 impl Receipt {
-    /// Whether two executions came to the same result: outcome, output and fuel.
+    /// Whether two executions came to the same result: outcome, output, fuel and segment.
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
-        (self.outcome, self.output, self.fuel) == (other.outcome, other.output, other.fuel)
+        let result = |it: &Self| (it.outcome, it.output, it.fuel, it.segment);
+        result(self) == result(other)
     }
 }
 

@@ -218,6 +218,25 @@ record! {
 }
 
 record! {
+    /// Where a segment of a long task begins.
+    #[derive(Copy)]
+    pub struct SegmentStart("segment-start", 128) {
+        /// The task.
+        0 => task: TaskIndex,
+        /// Position of the segment, from 0.
+        1 => index: u32,
+        /// State root there; zeros at the start of the task.
+        2 => root: Digest,
+        /// Fuel used before it.
+        3 => fuel: u64,
+        /// The snapshot there; none at the start of the task.
+        4 => snapshot: Option<Digest>,
+        /// Its length, bytes.
+        5 => length: u64,
+    }
+}
+
+record! {
     /// A lease with the inputs that fit.
     pub struct Grant("grant", MAX_REPLY) {
         /// The token.
@@ -228,6 +247,8 @@ record! {
         2 => inputs: List<Blob<MAX_INLINE>, 8192>,
         /// Merkle range proof of the entries.
         3 => proof: List<Digest, 64>,
+        /// Of a `step` job: where each of its tasks stands, in order; empty for commands.
+        4 => states: List<SegmentStart, 8192>,
     }
 }
 

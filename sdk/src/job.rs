@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tallymill_protocol::cbor::{List, Text};
 use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, File, Inputs, Interface, Limits, MAX_TASKS, Manifest, Micros,
-    Network, Nonce, Policy, Requirements, TableEntry, Tariff, Versions, Visibility, merkle,
+    Network, Nonce, Policy, Requirements, Steps, TableEntry, Tariff, Versions, Visibility, merkle,
 };
 
 use crate::Error;
@@ -60,6 +60,7 @@ pub struct Job {
     priority: u8,
     tags: Vec<String>,
     visibility: Visibility,
+    steps: Option<Steps>,
 }
 
 /// What a manifest needs besides the job itself.
@@ -92,7 +93,22 @@ impl Job {
             priority: 5,
             tags: Vec::new(),
             visibility: Visibility::Public,
+            steps: None,
         }
+    }
+
+    /// The module exports `init` and `step` instead of `_start`: each step is told to use about `budget` fuel, and after
+    /// `segment` fuel, at least 2²², the task's state is kept, so that another machine can go on from there.
+    ///
+    /// ```
+    /// # use tallymill_sdk::Job;
+    /// let job = Job::new(b"\0asm\x01\0\0\0".to_vec()).range(0, 4).steps(10_000_000, 60_000_000_000);
+    /// # assert_eq!(job.tasks(), 4);
+    /// ```
+    #[must_use]
+    pub const fn steps(mut self, budget: u64, segment: u64) -> Self {
+        self.steps = Some(Steps { budget, segment });
+        self
     }
 
     /// One task per number from `from` on; each reads its number and a line feed.
@@ -287,7 +303,8 @@ impl Job {
             visibility: self.visibility,
             requirements: Requirements::default(),
             title: text_of(&self.title),
-            interface: Interface::Command,
+            interface: if self.steps.is_some() { Interface::Step } else { Interface::Command },
+            steps: self.steps,
         };
         manifest.validate()?;
         Ok(manifest)
@@ -351,6 +368,26 @@ mod tests {
         assert!((0..3).all(|i| Digest::of(&read(i)) == entry(i).digest));
         let leaves: Vec<Digest> = (0..3).map(|i| merkle::leaf(&blob[i * 48..][..48])).collect();
         assert_eq!(root, merkle::root(&leaves));
+    }
+
+    #[test]
+    fn a_job_with_steps_says_so_in_its_manifest_and_a_wrong_segment_is_named() {
+        let setting = || Setting {
+            network: Network::new("test").unwrap(),
+            coordinator: CoordinatorId([1; 32]),
+            account: AccountId([2; 32]),
+            versions: Versions { meter: 1, costs: Digest::ZERO, profile: 1 },
+            nonce: Nonce([0; 16]),
+            now: Micros(0),
+        };
+        let manifest = |job: Job| job.manifest(setting(), 1);
+        let plain = manifest(Job::new(vec![])).unwrap();
+        assert_eq!((plain.interface, plain.steps), (Interface::Command, None));
+        let long = manifest(Job::new(vec![]).steps(5, 1 << 22)).unwrap();
+        let steps = Some(Steps { budget: 5, segment: 1 << 22 });
+        assert_eq!((long.interface, long.steps), (Interface::Step, steps));
+        let error = manifest(Job::new(vec![]).steps(5, 1)).unwrap_err().to_string();
+        assert!(error.contains("steps.segment"), "{error}");
     }
 
     #[test]

@@ -89,6 +89,7 @@ fn manifest(submitter: &Keypair, coordinator: &Keypair, module: &[u8], inputs: I
         requirements: Requirements::default(),
         title: Text(String::new()),
         interface: Interface::Command,
+        steps: None,
     }
 }
 

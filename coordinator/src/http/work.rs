@@ -123,9 +123,9 @@ async fn decide(app: &App, command: Command, host: HostId) -> Result<Reply, Unav
 
 async fn reply(app: &App, answer: WorkAnswer) -> Result<WorkReply, Problem> {
     let mut grants = Vec::with_capacity(answer.grants.len());
-    for Granted { lease } in answer.grants {
-        let attempt = lease.attempt;
-        match grant(app, lease).await {
+    for granted in answer.grants {
+        let attempt = granted.lease.attempt;
+        match grant(app, granted).await {
             Ok(grant) => grants.push(grant),
             Err(problem) => {
                 // The rest of the reply is somebody's verdicts and leases: it goes out all the same.
@@ -155,13 +155,14 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-async fn grant(app: &App, lease: Lease) -> Result<Grant, Problem> {
+async fn grant(app: &App, granted: Granted) -> Result<Grant, Problem> {
+    let Granted { lease, states } = granted;
     let row = app.store.job(lease.job).await?.ok_or_else(unexpected)?;
     let manifest: Manifest = Signed::new(row.envelope).peek().map_err(|_| unexpected())?;
-    let token = app.key.sign(&lease);
+    let (token, states) = (app.key.sign(&lease), List(states));
     let Inputs::Table { count, blob, .. } = manifest.inputs else {
         let (entries, inputs, proof) = (Blob(Vec::new()), List(Vec::new()), List(Vec::new()));
-        return Ok(Grant { lease: token, entries, inputs, proof });
+        return Ok(Grant { lease: token, entries, inputs, proof, states });
     };
     let leaves = leaves(app, blob, count).await?;
     let from = usize::try_from(lease.first.0).unwrap_or(usize::MAX);
@@ -172,7 +173,8 @@ async fn grant(app: &App, lease: Lease) -> Result<Grant, Problem> {
     let entries = entries.await?.ok_or_else(|| Problem::missing("input table"))?;
     let inputs = inputs(app, blob, &entries).await?;
     let proof = merkle::range_proof(&leaves, from, to);
-    Ok(Grant { lease: token, entries: Blob(entries), inputs: List(inputs), proof: List(proof) })
+    let (entries, inputs, proof) = (Blob(entries), List(inputs), List(proof));
+    Ok(Grant { lease: token, entries, inputs, proof, states })
 }
 
 async fn inputs(app: &App, blob: Digest, entries: &[u8]) -> Result<Vec<Blob<MAX_INLINE>>, Problem> {

@@ -230,6 +230,7 @@ impl World {
             requirements: Requirements::default(),
             title: Text("a <i>job</i>".into()),
             interface: Interface::Command,
+            steps: None,
         }
     }
 

@@ -69,6 +69,7 @@ pub fn manifest(count: u32, policy: Policy) -> Manifest {
         requirements: Requirements::default(),
         title: Text("a job".into()),
         interface: Interface::Command,
+        steps: None,
     }
 }
 

@@ -45,6 +45,7 @@ fn manifest(policy: Policy, tariff: Tariff) -> Manifest {
         requirements: Requirements::default(),
         title: Text("prices".to_owned()),
         interface: Interface::Command,
+        steps: None,
     }
 }
 

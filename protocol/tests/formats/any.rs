@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use tallymill_protocol::cbor::{Blob, List, Message, Text};
 use tallymill_protocol::work::{
-    Accept, Grant, Position, Progress, ReportAnswer, ReportUpload, VoidEntry, WorkReply,
-    WorkRequest,
+    Accept, Grant, Position, Progress, ReportAnswer, ReportUpload, SegmentStart, VoidEntry,
+    WorkReply, WorkRequest,
 };
 use tallymill_protocol::*;
 
@@ -135,7 +135,8 @@ impl Any for Outcome {
     fn any(s: &mut Source) -> Self {
         let kind = u8::try_from(s.below(7)).unwrap();
         let code = [s.next().to_be_bytes()[0], u8::try_from(s.below(10)).unwrap(), 0];
-        Self::from_parts(kind, code[usize::from(kind).min(2)]).unwrap()
+        let paused = kind == 6 && code[0] % 2 == 1;
+        Self::from_parts(kind + u8::from(paused), code[usize::from(kind).min(2)]).unwrap()
     }
 }
 
@@ -181,8 +182,10 @@ records! {
     Requirements { features }
     Manifest {
         @format: 1; network, coordinators, delegates, nonce, payer, submitter, module, versions, inputs, limits, seed, argv,
-        environment, files, policy, tariff, budget, deadline, priority, tags, visibility, requirements, title, interface
+        environment, files, policy, tariff, budget, deadline, priority, tags, visibility, requirements, title, interface,
+        steps
     }
+    Steps { budget, segment }
     Lease {
         @format: 1; network, coordinator, epoch, job, first, count, attempt, host, owner, payer, tariff, limits, versions,
         nonce, issued, expiry, module
@@ -210,7 +213,8 @@ records! {
     }
     Position { sequence, previous }
     ReportAnswer { root, verdicts, reason, next }
-    Grant { lease, entries, inputs, proof }
+    SegmentStart { task, index, root, fuel, snapshot, length }
+    Grant { lease, entries, inputs, proof, states }
     WorkReply { answers, grants, stop, reasons, now }
 }
 
@@ -237,5 +241,5 @@ pub fn every_signed(check: &impl Check) {
 pub fn every_message(check: &impl Check) {
     every_signed(check);
     every!(check; Versions, Limits, Tariff, Delegate, File, Requirements, Segment, Receipt, SignedBytes, Accept, Progress,
-        ReportUpload, VoidEntry, WorkRequest, Position, ReportAnswer, Grant, WorkReply);
+        ReportUpload, VoidEntry, WorkRequest, Position, ReportAnswer, SegmentStart, Grant, WorkReply, Steps);
 }

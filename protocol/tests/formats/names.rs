@@ -3,7 +3,7 @@
 use tallymill_protocol::work::{Verdict, VoidCause};
 use tallymill_protocol::{
     AttemptId, Digest, Inputs, Lease, Manifest, Message, OLDEST_PROTOCOL_VERSION, Outcome,
-    PROTOCOL_VERSION, ParseIdError, Receipt, TableEntry, TaskIndex, speaks,
+    PROTOCOL_VERSION, ParseIdError, Receipt, Segment, TableEntry, TaskIndex, speaks,
 };
 
 use crate::any::{Any, Source};
@@ -50,11 +50,13 @@ fn a_job_is_named_by_its_payload() {
 }
 
 #[test]
-fn results_agree_by_outcome_output_and_fuel_alone() {
-    let one = Receipt { outcome: Outcome::Exited(0), ..Receipt::any(&mut Source(1)) };
-    let same = (one.outcome, one.output, one.fuel);
-    let (outcome, output, fuel) = same;
-    assert!(one.agrees_with(&Receipt { outcome, output, fuel, ..Receipt::any(&mut Source(2)) }));
+fn results_agree_by_outcome_output_fuel_and_segment_alone() {
+    let segment = Some(Segment::any(&mut Source(3)));
+    let one = Receipt { outcome: Outcome::Paused, segment, ..Receipt::any(&mut Source(1)) };
+    let Receipt { outcome, output, fuel, .. } = one;
+    let other = Receipt { outcome, output, fuel, segment, ..Receipt::any(&mut Source(2)) };
+    assert!(one.agrees_with(&other));
+    assert!(!one.agrees_with(&Receipt { segment: None, ..other }));
     assert!(!one.agrees_with(&Receipt { outcome: Outcome::Exited(1), ..one.clone() }));
     assert!(!one.agrees_with(&Receipt { output: Digest::ZERO, ..one.clone() }));
     assert!(!one.agrees_with(&Receipt { fuel: one.fuel ^ 1, ..one.clone() }));

@@ -46,7 +46,9 @@ impl Check for Flips {
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 if let Ok(other) = M::from_bytes(&flipped) {
                     prop_assert_ne!(&other, &value, "bit {} is ignored", bit);
-                    prop_assert_eq!(other.to_bytes(), flipped, "bit {}", bit);
+                    let again = other.to_bytes();
+                    // The key of an optional field may become one that is ignored: the field is gone then.
+                    prop_assert!(again == flipped || again.len() < bytes.len(), "bit {}", bit);
                 }
             }
             Ok(())

@@ -136,6 +136,7 @@ impl Fake {
             entries: Blob(Vec::new()),
             inputs: List::default(),
             proof: List::default(),
+            states: List::default(),
         });
     }
 
@@ -174,6 +175,7 @@ impl Fake {
             entries: Blob(entries[1..3].concat()),
             inputs: List(vec![Blob(sent[1].to_vec()), Blob(Vec::new())]),
             proof: List(proof),
+            states: List::default(),
         });
     }
 
@@ -213,6 +215,7 @@ impl Inner {
             requirements: Requirements::default(),
             title: Text("test".into()),
             interface: Interface::Command,
+            steps: None,
         };
         let signed = submitter.sign(&manifest);
         let job = Manifest::id_of(signed.payload());

@@ -70,6 +70,7 @@ fn manifest(policy: Policy) -> Manifest {
         requirements: Requirements::default(),
         title: Text(String::new()),
         interface: Interface::Command,
+        steps: None,
     }
 }
 
