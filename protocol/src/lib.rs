@@ -13,6 +13,7 @@ mod lease;
 pub mod merkle;
 mod receipt;
 mod sign;
+pub mod snapshot;
 mod steps;
 pub mod work;
 

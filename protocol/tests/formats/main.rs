@@ -15,4 +15,6 @@ mod roundtrip;
 #[cfg(test)]
 mod signatures;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod trees;
