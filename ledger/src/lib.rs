@@ -35,7 +35,7 @@ pub use decide::{
 };
 pub use grant::{GrantPolicy, GrantsSoFar, grant};
 pub use price::{
-    PriceError, PricedUse, RANGE_INPUT_MAX, STORAGE_TERM, cap, most_per_result, price,
-    surcharge_on, total,
+    PriceError, PricedUse, RANGE_INPUT_MAX, STORAGE_TERM, cap, most_per_result, most_per_segment,
+    price, surcharge_on, total,
 };
 pub use transfer::{Transfer, TransferKind};

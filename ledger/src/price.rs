@@ -8,10 +8,11 @@
 //!         + memory_fuel × t.memory / (2¹⁴ × 10⁹) + t.task + (first on its host: t.compile) ⌉
 //! ```
 //!
-//! A GiB is 2¹⁴ pages of 64 KiB. Because each result is rounded by itself and sums of integers do not depend on grouping,
+//! A GiB is 2¹⁴ pages of 64 KiB. A segment of a `step` job is priced as a result of its own: its input is also the
+//! snapshot it begins from, its output the snapshot it ends with. Because each result is rounded by itself and sums of integers do not depend on grouping,
 //! any way of gathering results into transfers gives the same balances.
 
-use tallymill_protocol::{Inputs, Limits, Manifest, Policy, Receipt, Tariff};
+use tallymill_protocol::{Inputs, Limits, Manifest, Policy, Receipt, Steps, Tariff, snapshot};
 
 use crate::{Amount, AmountError};
 
@@ -162,8 +163,9 @@ pub fn surcharge_on(price: Amount, parts: u32) -> Result<Amount, PriceError> {
     i64::try_from(rounded).map(Amount::new).map_err(|_| PriceError::Result)
 }
 
-/// The most that one result of a job can cost with its surcharge: what a lease reserves per task. `bytes_in` is the length
-/// of the task's input ([`RANGE_INPUT_MAX`] for `range` jobs).
+/// The most that one result of a job can cost with its surcharge: what a lease of a command reserves per task. `bytes_in`
+/// is the length of the task's input ([`RANGE_INPUT_MAX`] for `range` jobs). Of a `step` job it is the most that all
+/// segments of a task can cost together, each on a host of its own, whatever the flag says.
 ///
 /// # Errors
 /// When it exceeds the largest amount.
@@ -179,14 +181,64 @@ pub fn most_per_result(
     bytes_in: u64,
     first_on_host: bool,
 ) -> Result<Amount, PriceError> {
-    let most =
-        price(&manifest.tariff, &PricedUse::most(&manifest.limits, bytes_in, first_on_host))?;
-    most.plus(surcharge_on(most, surcharge_parts(&manifest.policy))?)
-        .map_err(|_| PriceError::Result)
+    let Manifest { tariff, limits, .. } = manifest;
+    if let Some(steps) = &manifest.steps {
+        return most_per_chain(manifest, steps, bytes_in);
+    }
+    let most = price(tariff, &PricedUse::most(limits, bytes_in, first_on_host))?;
+    with_surcharge(manifest, most)
+}
+
+/// The most that one segment of a `step` job can cost with its surcharge: what a lease of it reserves. `fuel` is what the
+/// task has left of its limit, `bytes_in` the length of its input and of the snapshot that the segment begins from.
+///
+/// # Errors
+/// When it exceeds the largest amount.
+///
+/// ```
+/// use tallymill_ledger::{Amount, PriceError, RANGE_INPUT_MAX, most_per_segment};
+/// fn reserved_at_the_start(manifest: &tallymill_protocol::Manifest) -> Result<Amount, PriceError> {
+///     most_per_segment(manifest, manifest.limits.fuel, RANGE_INPUT_MAX)
+/// }
+/// ```
+pub fn most_per_segment(
+    manifest: &Manifest,
+    fuel: u64,
+    bytes_in: u64,
+) -> Result<Amount, PriceError> {
+    let whole = PricedUse::most(&Limits { fuel, ..manifest.limits }, bytes_in, true);
+    let used = PricedUse { bytes_out: longest_output(&manifest.limits), ..whole };
+    with_surcharge(manifest, price(&manifest.tariff, &used)?)
+}
+
+/// Standard output, or a snapshot.
+fn longest_output(limits: &Limits) -> u64 {
+    limits.output.max(snapshot::max_len(limits))
+}
+
+/// The fuel of the whole task once, and for each segment its fees, and one micro-credit because each is rounded up by itself.
+fn most_per_chain(manifest: &Manifest, steps: &Steps, bytes_in: u64) -> Result<Amount, PriceError> {
+    let (limits, fees) = (&manifest.limits, manifest.tariff);
+    let bytes_in = bytes_in.saturating_add(snapshot::max_len(limits));
+    let once = PricedUse { bytes_in: 0, bytes_out: 0, ..PricedUse::most(limits, 0, false) };
+    let once = price(&Tariff { task: 0, ..fees }, &once)?;
+    let each = PricedUse { fuel: 0, memory_fuel: 0, ..PricedUse::most(limits, bytes_in, true) };
+    let each = price(&fees, &PricedUse { bytes_out: longest_output(limits), ..each })?;
+    let segments = i128::from(steps.most_segments(limits.fuel));
+    let most = i128::from(once.micros()) + segments * (i128::from(each.micros()) + 1);
+    let most = i64::try_from(most).map(Amount::new).map_err(|_| PriceError::Result)?;
+    let rounding = if surcharge_parts(&manifest.policy) == 0 { 0 } else { segments };
+    let rounding = i64::try_from(rounding).map(Amount::new).map_err(|_| PriceError::Result)?;
+    with_surcharge(manifest, most)?.plus(rounding).map_err(|_| PriceError::Result)
+}
+
+fn with_surcharge(manifest: &Manifest, most: Amount) -> Result<Amount, PriceError> {
+    let surcharge = surcharge_on(most, surcharge_parts(&manifest.policy))?;
+    most.plus(surcharge).map_err(|_| PriceError::Result)
 }
 
 /// The most a job can cost: tasks × copies × the price at the limits, each copy on a host of its own that compiles the
-/// module, with the policy's surcharge.
+/// module, with the policy's surcharge. Of a `step` job each segment of each copy is on a host of its own.
 ///
 /// Copies are the replicas of the policy, and one more where they must agree: a third host breaks a tie before either
 /// of the first two is known to lose, so its price is set aside beside theirs. What does not happen is given back.

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use tallymill_ledger::{
     Amount, Balances, Batch, Book, PriceError, PricedUse, RANGE_INPUT_MAX, STORAGE_TERM, cap, earn,
-    most_per_result, price, surcharge_on, total,
+    most_per_result, most_per_segment, price, surcharge_on, total,
 };
 use tallymill_protocol::cbor::{List, Text};
 use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, Inputs, Interface, Limits, Manifest, Micros, Network, Nonce,
-    Policy, Requirements, Tariff, Versions, Visibility,
+    Policy, Requirements, Steps, Tariff, Versions, Visibility, snapshot,
 };
 
 use crate::world::{amount, job, payee};
@@ -228,4 +228,67 @@ proptest! {
 fn a_negative_price_is_never_paid() {
     let batch = Batch { prices: &[amount(5), amount(-1)], evidence: Digest::ZERO };
     assert!(earn(&job(0, 0), &payee(1), &batch).is_err());
+}
+
+/// The manifest with segments of this fuel.
+fn stepped(policy: Policy, tariff: Tariff, segment: u64) -> Manifest {
+    let steps = Some(Steps { budget: 1, segment });
+    Manifest { interface: Interface::Step, steps, ..manifest(policy, tariff) }
+}
+
+#[test]
+fn the_cap_of_a_long_task_has_its_fuel_once_and_the_fees_of_each_segment() {
+    let tariff = Tariff { fuel: 100, memory: 10, task: 2, compile: 5, ..FREE };
+    let long = stepped(Policy::Quorum { n: 2 }, tariff, 300_000_000);
+    // Three full segments of a limit of 10⁹ and a last one; each is rounded up by itself.
+    let each = (100 + 10) + 4 * (2 + 5 + 1);
+    assert_eq!(most_per_result(&long, 0, true).unwrap().micros(), each);
+    assert_eq!(cap(&long, 0).unwrap().micros(), 10 * 3 * each);
+    let audited = stepped(Policy::Audit { target: 1, surcharge: 500_000 }, tariff, 300_000_000);
+    assert_eq!(most_per_result(&audited, 0, true).unwrap().micros(), each * 3 / 2 + 4);
+    let short = stepped(Policy::Trusted, tariff, 1);
+    assert!(
+        matches!(most_per_result(&short, 0, true), Ok(amount) if amount.micros() > 8_000_000_000)
+    );
+    let dear = stepped(Policy::Trusted, Tariff { task: 1 << 62, ..FREE }, 300_000_000);
+    assert_eq!(most_per_result(&dear, 0, true), Err(PriceError::Result));
+}
+
+#[test]
+fn a_segment_pays_for_the_snapshots_it_reads_and_writes() {
+    let long =
+        stepped(Policy::Trusted, Tariff { input: 1 << 20, output: 1 << 20, ..FREE }, 1 << 22);
+    let most = i64::try_from(snapshot::max_len(&long.limits)).unwrap();
+    assert_eq!(most_per_segment(&long, 0, 77).unwrap().micros(), 77 + most);
+    let fuel = stepped(Policy::Trusted, Tariff { fuel: 1_000_000_000, ..FREE }, 1 << 22);
+    assert_eq!(most_per_segment(&fuel, 9, 0).unwrap().micros(), 9, "only the fuel that is left");
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_chain_has_cost_the_rest_fits_its_price(
+        segment in 1u64..400_000_000, more in prop::collection::vec(0u64..500_000_000, 1..20),
+        (fuel, memory, byte) in (0u64..2_000, 0u64..2_000, 0u64..2_000), (task, compile) in (0u64..50, 0u64..50),
+        surcharge in prop_oneof![Just(None), (0u32..2_000_000).prop_map(Some)],
+    ) {
+        let policy = surcharge.map_or(Policy::Trusted, |surcharge| Policy::SelfCheck { surcharge });
+        let tariff = Tariff { fuel, input: byte, output: byte, storage: byte, memory, task, compile };
+        let long = stepped(policy, tariff, segment);
+        let all = most_per_result(&long, 21, true).unwrap().micros();
+        let snapshot = snapshot::max_len(&long.limits);
+        let (mut left, mut spent, mut bytes_in) = (long.limits.fuel, 0, 21);
+        for more in more {
+            let most = most_per_segment(&long, left, bytes_in).unwrap().micros();
+            prop_assert!(spent + most <= all, "{spent} spent, {most} reserved of {all}");
+            let Some(rest) = left.checked_sub(segment + more) else { break };
+            let used = PricedUse {
+                fuel: segment + more, bytes_in, bytes_out: snapshot, storage_seconds: STORAGE_TERM,
+                memory_fuel: u128::from(segment + more) * (1 << 14), first_on_host: true,
+            };
+            let cost = price(&tariff, &used).unwrap();
+            let charged = cost.micros() + surcharge_on(cost, surcharge.unwrap_or(0)).unwrap().micros();
+            prop_assert!(charged <= most, "a result costs at most what its lease reserved");
+            (left, spent, bytes_in) = (rest, spent + charged, 21 + snapshot);
+        }
+    }
 }
