@@ -8,7 +8,7 @@ use tallymill_ledger::{Amount, reserve};
 use tallymill_protocol::{HostId, JobId, Lease, MAX_LEASE_TASKS, Micros, TaskIndex};
 
 use crate::api::{Ask, Granted};
-use crate::choose::{Hosting, host_refused, job_refused, payers_in_turn, suits};
+use crate::choose::{Hosting, Unfit, host_refused, job_refused, payers_in_turn, suits};
 use crate::rows::LeaseRow;
 use crate::state::{Core, Holder, Job, Live, add, less, times};
 
@@ -54,13 +54,20 @@ pub fn offer(core: &mut Core, host_id: HostId, ask: &Ask) -> Offer {
         return offer;
     };
     for job_id in payers_in_turn(core, MAX_JOBS) {
-        if room.is_full() || offer.grants.len() == MAX_GRANTS {
+        // A lease of a long task is over one task, so such a job may give several.
+        while !room.is_full() && offer.grants.len() < MAX_GRANTS {
+            match offer_job(core, &hosting, job_id, &mut room) {
+                Ok(granted) => {
+                    let again = granted.as_ref().is_some_and(|it| !it.states.is_empty());
+                    offer.grants.extend(granted);
+                    if again {
+                        continue;
+                    }
+                }
+                Err(reason) if offer.reasons.len() < MAX_REASONS => offer.reasons.push(reason),
+                Err(_) => {}
+            }
             break;
-        }
-        match offer_job(core, &hosting, job_id, &mut room) {
-            Ok(granted) => offer.grants.extend(granted),
-            Err(reason) if offer.reasons.len() < MAX_REASONS => offer.reasons.push(reason),
-            Err(_) => {}
         }
     }
     if offer.grants.is_empty() && offer.reasons.is_empty() {
@@ -108,12 +115,15 @@ fn offer_job(
     hosting: &Hosting<'_>,
     job_id: JobId,
     room: &mut Room,
-) -> Result<Vec<Granted>, String> {
+) -> Result<Option<Granted>, String> {
     job_refused(core, hosting, job_id)?;
-    let Some(job) = core.jobs.get(&job_id) else { return Ok(Vec::new()) };
-    let most = affordable(job, tasks_for(job, hosting.ask.slots, room))?;
-    let Some((first, count)) = pick(core, hosting, job_id, most)? else { return Ok(Vec::new()) };
-    let Some(job) = core.jobs.get_mut(&job_id) else { return Ok(Vec::new()) };
+    let Some(job) = core.jobs.get(&job_id) else { return Ok(None) };
+    let most = match job.steps() {
+        Some(_) => 1,
+        None => affordable(job, tasks_for(job, hosting.ask.slots, room))?,
+    };
+    let Some((first, count)) = pick(core, hosting, job_id, most)? else { return Ok(None) };
+    let Some(job) = core.jobs.get_mut(&job_id) else { return Ok(None) };
     let time = u64::from(count).saturating_mul(job.time) >> 10;
     let per_slot = count / hosting.ask.slots.max(1);
     job.per_slot = if job.time > 0 { job.per_slot.max(per_slot) } else { job.per_slot };
@@ -122,8 +132,9 @@ fn offer_job(
     room.idle = room.idle.saturating_sub(count);
     room.held = room.held.saturating_add(time);
     let expected = room.held / u64::from(hosting.ask.slots.max(1));
+    let states = job.starts(first..first + count);
     let lease = grant(core, hosting, (job_id, first, count), expected);
-    Ok(lease.into_iter().map(|lease| Granted { lease, states: Vec::new() }).collect())
+    Ok(lease.map(|lease| Granted { lease, states }))
 }
 
 /// Tasks that fill the room: by the running average, at most eight times the longest lease before.
@@ -138,6 +149,15 @@ fn tasks_for(job: &Job, slots: u32, room: &Room) -> u32 {
 /// One task a slot when there are few, up to four when there are many.
 fn probe(job: &Job) -> u32 {
     (job.row.tasks / 64).clamp(1, PROBE)
+}
+
+/// Whether the budget covers a segment of a long task; what it covers of commands was counted before.
+fn covered(job: &Job, most: Amount) -> Result<(), Unfit> {
+    let divided = job.steps().is_some();
+    match reserve(&job.budget(), most) {
+        Err(error) if divided => Err(Unfit { reason: error.to_string(), until: None }),
+        _ => Ok(()),
+    }
 }
 
 /// As many of `wanted` tasks as the budget covers, when it covers any.
@@ -167,7 +187,8 @@ fn pick(
     let Some(job) = core.jobs.get(&job_id) else { return Ok(None) };
     let (mut run, mut why, mut relax) = (None, None, core.relax_at);
     for task in job.again.iter().copied().take(MAX_SCAN) {
-        match (suits(core, hosting, job, task), run) {
+        let fit = suits(core, hosting, job, task).and_then(|()| covered(job, job.most(task)));
+        match (fit, run) {
             (Ok(()), None) => run = Some((task, 1)),
             (Ok(()), Some((first, count))) if first + count == task && count < most => {
                 run = Some((first, count + 1));
@@ -181,8 +202,10 @@ fn pick(
     }
     core.relax_at = relax;
     let Some(job) = core.jobs.get_mut(&job_id) else { return Ok(None) };
-    let found = run.or_else(|| fresh(job, most));
-    match why {
+    let untouched = job.cursor < job.row.tasks && run.is_none();
+    let dear = covered(job, job.each).err().filter(|_| untouched).map(|unfit| unfit.reason);
+    let found = if dear.is_some() { run } else { run.or_else(|| fresh(job, most)) };
+    match why.or(dear) {
         Some(why) if found.is_none() => Err(format!("job {}: {why}", job_id.short())),
         _ => Ok(found),
     }
@@ -251,17 +274,18 @@ fn grant(
 pub fn hold(core: &mut Core, mut live: Live, near: Option<[u8; 8]>, tasks: &[u32]) {
     let (attempt, now) = (live.row.attempt, core.now);
     let Some(job) = core.jobs.get_mut(&live.row.job) else { return };
-    let holder = Holder { attempt, host: live.row.host, owner: live.row.owner, near };
+    let (host, owner) = (live.row.host, live.row.owner);
     for task in tasks {
+        let reserved = job.most(*task);
+        job.reserved = add(job.reserved, reserved);
         let slot = job.slots.entry(*task).or_default();
-        slot.holders.push(holder);
+        slot.holders.push(Holder { attempt, host, owner, near, reserved });
         if slot.holders.len() == 1 {
             slot.since = now;
         }
         job.refresh(*task, now);
     }
     live.open = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
-    job.reserved = add(job.reserved, times(job.each, live.open));
     job.leases += 1;
     core.out.jobs.insert(live.row.job);
     if let Some(payer) = core.payers.get_mut(&job.row.payer) {

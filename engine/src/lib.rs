@@ -7,6 +7,7 @@
 
 mod admin;
 mod api;
+mod chain;
 mod choose;
 mod engine;
 mod lease;

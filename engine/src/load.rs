@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tallymill_ledger::{Amount, Balances, most_per_result, reserve};
+use tallymill_ledger::{Amount, Balances, Payee, reserve};
 use tallymill_protocol::{HostId, JobId, Manifest, Message as _, Micros, Receipt, merkle};
 
 use crate::api::Config;
+use crate::chain::{Chain, most_at_first};
 use crate::lease::hold;
 use crate::out::Out;
 use crate::refusal::LoadError;
 use crate::rows::{
-    Identity, JobRow, JobState, LeaseRow, PAGE_BYTES, PageRow, ReplicaRow, Snapshot,
+    Identity, JobRow, JobState, LeaseRow, PAGE_BYTES, PageRow, ReplicaRow, SegmentRow, Snapshot,
     SuspensionKind, VoidRow,
 };
 use crate::slots::end_if_over;
-use crate::state::{Core, Fault, Host, Live, Measured, Vote, add, tasks_of};
+use crate::state::{Core, Fault, Host, Live, Vote, add, tasks_of};
 use crate::submit::{accounts_of, insert, new_job};
 
 /// Least grace of a lease after a start, µs.
@@ -31,12 +32,14 @@ pub fn core(
     let (leases, voids) =
         (std::mem::take(&mut snapshot.leases), std::mem::take(&mut snapshot.voids));
     let replicas = std::mem::take(&mut snapshot.replicas);
+    let segments = std::mem::take(&mut snapshot.segments);
     let paid = std::mem::take(&mut snapshot.paid);
     let mut core = empty(identity, config, snapshot, now)?;
     jobs.into_iter().try_for_each(|row| add_job(&mut core, row))?;
     pages.into_iter().try_for_each(|row| add_page(&mut core, &row))?;
     check_totals(&core)?;
     paid.iter().try_for_each(|(job, host)| add_paid(&mut core, *job, *host))?;
+    segments.iter().try_for_each(|row| add_segment(&mut core, row))?;
     replicas.into_iter().try_for_each(|row| add_replica(&mut core, &row))?;
     voids.iter().try_for_each(|row| add_void(&mut core, row))?;
     leases.into_iter().try_for_each(|row| add_lease(&mut core, row, &voids))?;
@@ -98,7 +101,7 @@ fn add_job(core: &mut Core, row: JobRow) -> Result<(), LoadError> {
     let job = row.id;
     let manifest = Manifest::from_bytes(&row.envelope.payload.0)
         .map_err(|error| LoadError::Manifest { job, reason: error.to_string() })?;
-    let each = most_per_result(&manifest, row.largest_input, true)?;
+    let each = most_at_first(&manifest, row.largest_input)?;
     let accounts = accounts_of(core, job, &manifest);
     let mut live = new_job(row, Box::new(manifest), accounts, each);
     // Which way a stopping job ends is not stored: what stopped it still stands.
@@ -145,23 +148,25 @@ fn add_paid(core: &mut Core, job: JobId, host: HostId) -> Result<(), LoadError> 
     Ok(())
 }
 
+/// A long task goes on after its last agreed segment.
+fn add_segment(core: &mut Core, row: &SegmentRow) -> Result<(), LoadError> {
+    let orphan = LoadError::Orphan { what: "a segment", job: row.job };
+    let job = core.jobs.get_mut(&row.job).filter(|job| job.steps().is_some()).ok_or(orphan)?;
+    if job.state_of(row.task.0) == 0 {
+        job.cursor = job.cursor.max(row.task.0 + 1);
+        let chain = Some(Box::new(Chain::after(row)));
+        job.slots.entry(row.task.0).or_default().chain = chain;
+    }
+    Ok(())
+}
+
 fn add_replica(core: &mut Core, row: &ReplicaRow) -> Result<(), LoadError> {
     let orphan = LoadError::Orphan { what: "a result", job: row.job };
     let job = core.jobs.get_mut(&row.job).ok_or(orphan)?;
     let receipt = Receipt::from_bytes(&row.receipt)
         .map_err(|error| LoadError::Receipt { job: row.job, reason: error.to_string() })?;
-    let vote = Vote {
-        host: row.host,
-        owner: row.owner,
-        near: None,
-        outcome: receipt.outcome,
-        output: receipt.output,
-        output_bytes: receipt.bytes_out,
-        fuel: receipt.fuel,
-        measured: Measured::of(&receipt),
-        amount: row.amount,
-        leaf: merkle::leaf(&row.receipt),
-    };
+    let payee = Payee { host: row.host, owner: row.owner };
+    let vote = Vote::of(&receipt, payee, row.amount, merkle::leaf(&row.receipt));
     job.learn(receipt.cpu_time, receipt.fuel);
     job.compiled.insert(row.host);
     job.reserved = add(job.reserved, row.amount);
@@ -170,12 +175,14 @@ fn add_replica(core: &mut Core, row: &ReplicaRow) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Void runs that said nothing about the guest do not count against a task, now as before.
+/// Void runs that said nothing about the guest do not count against a task, now as before, nor do those before its last
+/// agreed segment.
 fn add_void(core: &mut Core, row: &VoidRow) -> Result<(), LoadError> {
     let orphan = LoadError::Orphan { what: "a void run", job: row.job };
     let job = core.jobs.get_mut(&row.job).ok_or(orphan)?;
     let withdrawn = tallymill_protocol::work::VoidCause::Withdrawn as u8;
-    if row.cause != withdrawn && job.state_of(row.task.0) == 0 {
+    let passed = row.at <= job.chain(row.task.0).at;
+    if row.cause != withdrawn && job.state_of(row.task.0) == 0 && !passed {
         job.cursor = job.cursor.max(row.task.0 + 1);
         job.slots
             .entry(row.task.0)

@@ -47,12 +47,13 @@ fn post_all(core: &mut Core, transfers: Result<Vec<Transfer>, LedgerError>) {
 }
 
 /// Pays what the results of this batch earned: one transfer into pending and one out of it per job and host. Their evidence
-/// is the Merkle root over the leaves of the receipts they settle, in the order of tasks.
+/// is the Merkle root over the leaves of the receipts they settle, in the order of tasks and
+/// segments.
 pub fn pay_earned(core: &mut Core, job_id: JobId) {
     let Some(job) = core.jobs.get_mut(&job_id) else { return };
     let accounts = job.accounts;
     for (payee, mut results) in std::mem::take(&mut job.earned) {
-        results.sort_unstable_by_key(|(task, ..)| *task);
+        results.sort_unstable_by_key(|(place, ..)| *place);
         let leaves: Vec<_> = results.iter().map(|(.., leaf)| *leaf).collect();
         let prices: Vec<Amount> = results.iter().map(|(_, amount, _)| *amount).collect();
         let prices = Prices { prices: &prices, evidence: merkle::root(&leaves) };

@@ -24,21 +24,28 @@ pub struct Out {
     /// Owners whose pages changed.
     pub told: BTreeSet<AccountId>,
     pub network: bool,
-    fresh: BTreeMap<(JobId, TaskIndex, HostId), usize>,
+    fresh: BTreeMap<(JobId, TaskIndex, u32, HostId), usize>,
 }
 
 impl Out {
     pub fn add_replica(&mut self, row: ReplicaRow) {
-        self.fresh.insert((row.job, row.task, row.host), self.batch.replicas.len());
+        let key = (row.job, row.task, row.segment, row.host);
+        self.fresh.insert(key, self.batch.replicas.len());
         self.batch.replicas.push(row);
     }
 
     /// Moves a replica on: in its row when that is still here, otherwise as a change of its own.
-    pub fn move_replica(&mut self, job: JobId, task: TaskIndex, host: HostId, state: ReplicaState) {
-        let fresh = self.fresh.get(&(job, task, host)).copied();
+    pub fn move_replica(
+        &mut self,
+        job: JobId,
+        (task, segment): (TaskIndex, u32),
+        host: HostId,
+        state: ReplicaState,
+    ) {
+        let fresh = self.fresh.get(&(job, task, segment, host)).copied();
         match fresh.and_then(|at| self.batch.replicas.get_mut(at)) {
             Some(row) => row.state = state,
-            None => self.batch.moves.push(ReplicaMove { job, task, host, state }),
+            None => self.batch.moves.push(ReplicaMove { job, task, segment, host, state }),
         }
     }
 }

@@ -9,9 +9,10 @@ use tallymill_protocol::{
 };
 
 use crate::api::{Answer, CheckedReceipt, CheckedReport};
+use crate::chain;
 use crate::rows::{ReplicaRow, ReplicaState, ReportRow};
 use crate::slots::{decide_if_agreed, earn, end_if_over, release, reopen};
-use crate::state::{Core, Fault, Job, Measured, Slot, Vote, add, less, most_fuel};
+use crate::state::{Core, Fault, Holder, Job, Vote, add, index_of, less, most_fuel};
 
 /// Bytes of a page of linear memory.
 const PAGE: u64 = 65_536;
@@ -141,8 +142,10 @@ fn judge_all(
 fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdict, String> {
     let (task, lease) = (checked.receipt.task.0, checked.lease.clone());
     let believed = believe(core, &place, &checked);
-    let held = holds(core, &lease, task, place.host);
-    let amount = match believed.map(|amount| amount.filter(|it| fits(core, &lease, *it, held))) {
+    let reserved = reserved(core, &lease, task, place.host);
+    let held = reserved.is_some();
+    let own = reserved.unwrap_or_default();
+    let amount = match believed.map(|amount| amount.filter(|it| fits(core, &lease, *it, own))) {
         Ok(Some(amount)) => amount,
         // The host has had its say about this task, which goes to somebody else at once.
         Ok(None) => {
@@ -172,20 +175,22 @@ fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdi
     Ok(if decided { Verdict::Settled } else { Verdict::Taken })
 }
 
-/// Whether the job's budget covers a result; what its lease reserved counts for it.
-fn fits(core: &Core, lease: &Lease, amount: Amount, held: bool) -> bool {
+/// Whether the job's budget covers a result; what its own lease reserved counts for it.
+fn fits(core: &Core, lease: &Lease, amount: Amount, own: Amount) -> bool {
     let Some(job) = core.jobs.get(&lease.job) else { return false };
-    let own = if held { job.each } else { Amount::ZERO };
     let others = Reservation { reserved: less(job.reserved, own), ..job.budget() };
     reserve(&others, amount).is_ok()
 }
 
 fn holds(core: &Core, lease: &Lease, task: u32, host: HostId) -> bool {
-    let slot = core.jobs.get(&lease.job).and_then(|job| job.slots.get(&task));
-    let mine = |slot: &Slot| {
-        slot.holders.iter().any(|holder| holder.attempt == lease.attempt && holder.host == host)
-    };
-    slot.is_some_and(mine)
+    reserved(core, lease, task, host).is_some()
+}
+
+/// What a lease in force reserved for a task that its host still runs under it.
+fn reserved(core: &Core, lease: &Lease, task: u32, host: HostId) -> Option<Amount> {
+    let holders = &core.jobs.get(&lease.job)?.slots.get(&task)?.holders;
+    let mine = |holder: &&Holder| holder.attempt == lease.attempt && holder.host == host;
+    holders.iter().find(mine).map(|holder| holder.reserved)
 }
 
 fn give_back(core: &mut Core, lease: &Lease, (task, host): (u32, HostId), fault: Option<Fault>) {
@@ -210,8 +215,11 @@ fn believe(core: &Core, place: &Place, checked: &CheckedReceipt) -> Result<Optio
     // A stopping job still pays the leases in force, nobody else.
     let held = holds(core, &checked.lease, task, place.host);
     let over = job.row.finished.is_some() || !(job.is_running() || held);
-    let voted = job.slots.get(&task).is_some_and(|slot| slot.voted(checked.lease.owner));
-    if over || job.state_of(task) != 0 || voted {
+    if over || job.state_of(task) != 0 || job.is_behind(&checked.receipt) {
+        return Ok(None);
+    }
+    chain::check(job, &checked.receipt)?;
+    if job.slots.get(&task).is_some_and(|slot| slot.voted(checked.lease.owner)) {
         return Ok(None);
     }
     let stopped = checked.receipt.outcome == Outcome::Stopped;
@@ -243,10 +251,12 @@ fn check_receipt(lease: &Lease, receipt: &Receipt) -> Result<(), String> {
         (lease.covers(receipt.task), "not a task of its lease"),
         (receipt.module == lease.module, "module: not that of its lease"),
         (receipt.fuel <= limits.fuel, "fuel: above the limit of its lease"),
-        (receipt.bytes_out <= limits.output, "bytes_out: above the limit of its lease"),
+        (
+            receipt.bytes_out <= limits.output || receipt.outcome == Outcome::Paused,
+            "bytes_out: above the limit of its lease",
+        ),
         (receipt.peak_memory <= limits.memory, "peak_memory: above the limit of its lease"),
         (u128::from(receipt.memory_fuel) <= integral, "memory_fuel: above memory limit × fuel"),
-        (receipt.segment.is_none(), "segment: this job has whole tasks only"),
     ];
     first_broken(&rules)
 }
@@ -270,12 +280,16 @@ fn check_time(core: &Core, lease: &Lease, receipt: &Receipt) -> Result<(), Strin
 fn check_job(job: &Job, checked: &CheckedReceipt) -> Result<(), String> {
     let (lease, manifest) = (&checked.lease, &job.manifest);
     let longest = job.row.largest_input;
+    let divided = job.steps().is_some();
     let rules = [
         (lease.module == manifest.module, "module: not that of the job"),
         (lease.versions == manifest.versions, "versions: not those of the job"),
         (lease.limits == manifest.limits, "limits: not those of the job"),
         (lease.tariff == manifest.tariff, "tariff: not that of the job"),
-        (checked.receipt.bytes_in <= longest, "bytes_in: longer than any input of the job"),
+        (
+            divided || checked.receipt.bytes_in <= longest,
+            "bytes_in: longer than any input of the job",
+        ),
         (checked.receipt.task.0 < job.row.tasks, "no task of the job"),
     ];
     first_broken(&rules)
@@ -289,18 +303,8 @@ fn first_broken(rules: &[(bool, &str)]) -> Result<(), String> {
 fn take(core: &mut Core, place: Place, checked: CheckedReceipt, amount: Amount) {
     let near = core.hosts.get(&place.host).and_then(|host| host.near);
     let receipt = &checked.receipt;
-    let vote = Vote {
-        host: place.host,
-        owner: checked.lease.owner,
-        near,
-        outcome: receipt.outcome,
-        output: receipt.output,
-        output_bytes: receipt.bytes_out,
-        fuel: receipt.fuel,
-        measured: Measured::of(receipt),
-        amount,
-        leaf: place.leaf,
-    };
+    let payee = Payee { host: place.host, owner: checked.lease.owner };
+    let vote = Vote { near, ..Vote::of(receipt, payee, amount, place.leaf) };
     let Some(job) = core.jobs.get_mut(&checked.lease.job) else { return };
     job.learn(receipt.cpu_time, receipt.fuel);
     job.compiled.insert(place.host);
@@ -318,7 +322,8 @@ fn take_stopped(core: &mut Core, place: Place, checked: CheckedReceipt, amount: 
     let job_id = checked.lease.job;
     let Some(job) = core.jobs.get_mut(&job_id) else { return };
     let payee = Payee { host: place.host, owner: checked.lease.owner };
-    earn(job, payee, (checked.receipt.task.0, amount, place.leaf));
+    let (task, segment) = (checked.receipt.task.0, index_of(checked.receipt.segment));
+    earn(job, payee, ((task, segment), amount, place.leaf));
     job.compiled.insert(place.host);
     core.out.told.insert(payee.owner);
     core.out.jobs.insert(job_id);
@@ -335,6 +340,7 @@ fn add_row(
     core.out.add_replica(ReplicaRow {
         job: checked.lease.job,
         task: TaskIndex(checked.receipt.task.0),
+        segment: index_of(checked.receipt.segment),
         host: place.host,
         owner: checked.lease.owner,
         attempt: checked.lease.attempt,

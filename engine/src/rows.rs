@@ -1,6 +1,6 @@
 //! What one commit makes durable, and what a start reads back.
 //!
-//! Rows mirror `migrations/0001_foundation.sql`. The engine fills a [`Batch`] while it decides; the store writes it in one
+//! Rows mirror the tables of `migrations/`. The engine fills a [`Batch`] while it decides; the store writes it in one
 //! transaction; nothing that depends on it leaves the process before.
 
 mod batch;
@@ -243,6 +243,8 @@ pub struct ReplicaRow {
     pub job: JobId,
     /// The task.
     pub task: TaskIndex,
+    /// The segment of the task; 0 where it is not divided.
+    pub segment: u32,
     /// Who ran it.
     pub host: HostId,
     /// Who is paid.
@@ -278,6 +280,8 @@ pub struct ReplicaMove {
     pub job: JobId,
     /// The task.
     pub task: TaskIndex,
+    /// The segment of the task.
+    pub segment: u32,
     /// Who ran it.
     pub host: HostId,
     /// Its new state.
@@ -293,6 +297,8 @@ pub struct TaskRow {
     pub task: TaskIndex,
     /// Position in the order of decisions of all jobs, from 1: what result streams follow.
     pub sequence: u64,
+    /// The segment that decided it; 0 where it is not divided.
+    pub segment: u32,
     /// How it was decided.
     pub state: TaskState,
     /// Whose result stands; absent when there is none.
@@ -301,13 +307,36 @@ pub struct TaskRow {
     pub cause: Option<String>,
     /// How the run ended; absent when there is no result.
     pub outcome: Option<Outcome>,
-    /// Fuel of the result.
+    /// Fuel of the result, of all its segments.
     pub fuel: Option<u64>,
     /// Digest of the output.
     pub output: Option<Digest>,
     /// Length of the output.
     pub output_bytes: Option<u64>,
     /// When it was decided.
+    pub at: Micros,
+}
+
+/// A segment of a long task on which hosts agreed, and after which there is more to do: where the next one begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// The job.
+    pub job: JobId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Position of the segment, from 0.
+    pub segment: u32,
+    /// State root at its end.
+    pub root: Digest,
+    /// Fuel of the task up to its end.
+    pub fuel: u64,
+    /// The snapshot at its end.
+    pub snapshot: Digest,
+    /// Length of the snapshot, bytes.
+    pub length: u64,
+    /// Whose receipt says so first.
+    pub host: HostId,
+    /// When hosts agreed.
     pub at: Micros,
 }
 

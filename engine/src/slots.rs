@@ -1,10 +1,11 @@
 //! Slots: who runs a task, when it is decided, and how a job ends.
 
-use tallymill_ledger::{Amount, Payee};
-use tallymill_protocol::{AttemptId, JobId, Micros, TaskIndex};
+use tallymill_ledger::Payee;
+use tallymill_protocol::{AttemptId, JobId, Micros, Outcome, TaskIndex};
 
+use crate::chain::advance;
 use crate::rows::{JobState, ReplicaState, TaskRow, TaskState};
-use crate::state::{Core, Fault, Job, Slot, Vote, add, less, tasks_of};
+use crate::state::{Core, Earned, Fault, Job, Slot, Vote, add, less, tasks_of};
 
 /// Takes `task` back from the lease `attempt`; false when it did not hold it. The lease ends with its last task.
 pub fn release(core: &mut Core, job_id: JobId, task: u32, attempt: AttemptId) -> bool {
@@ -13,8 +14,8 @@ pub fn release(core: &mut Core, job_id: JobId, task: u32, attempt: AttemptId) ->
     let Some(at) = slot.holders.iter().position(|holder| holder.attempt == attempt) else {
         return false;
     };
-    slot.holders.swap_remove(at);
-    job.reserved = less(job.reserved, job.each);
+    let holder = slot.holders.swap_remove(at);
+    job.reserved = less(job.reserved, holder.reserved);
     let payer = job.row.payer;
     let Some(live) = core.leases.get_mut(&attempt) else { return true };
     live.open = live.open.saturating_sub(1);
@@ -117,29 +118,52 @@ pub fn decide_if_agreed(core: &mut Core, job_id: JobId, task: u32) -> bool {
     false
 }
 
-/// Ends a task with the result on which `copies` hosts agree: they are paid, the others are not.
+/// Ends a task, or a segment of it, with the result on which `copies` hosts agree: they are paid, the others are not.
 fn settle(core: &mut Core, job_id: JobId, task: u32, copies: usize) {
-    let Some(slot) = clear(core, job_id, task) else { return };
-    let agreed = |vote: &Vote| slot.results.iter().filter(|one| one.agrees_with(vote)).count();
-    let Some(winner) = slot.results.iter().find(|vote| agreed(vote) >= copies).copied() else {
-        return;
+    let Some(winner) = winner(core, job_id, task, copies) else { return };
+    let paused = winner.outcome == Outcome::Paused;
+    let slot = match paused {
+        true => advance(core, job_id, task, &winner),
+        false => clear(core, job_id, task),
     };
+    let Some(slot) = slot else { return };
     for vote in &slot.results {
         let wins = vote.agrees_with(&winner);
         pay(core, job_id, task, (vote, wins.then_some(ReplicaState::Final)));
         credit_standing(core, job_id, vote, wins);
     }
+    if paused {
+        core.out.jobs.insert(job_id);
+        return go_on(core, job_id, task);
+    }
     let success = winner.outcome.is_success();
     let row = TaskRow {
+        segment: winner.index(),
         host: Some(winner.host),
         cause: (!success).then(|| winner.outcome.to_string()),
         outcome: Some(winner.outcome),
-        fuel: Some(winner.fuel),
+        fuel: Some(winner.segment.map_or(winner.fuel, |segment| segment.fuel_after)),
         output: Some(winner.output),
         output_bytes: Some(winner.output_bytes),
         ..undecided(job_id, task, if success { TaskState::Final } else { TaskState::Failed })
     };
     record(core, row);
+}
+
+/// A result on which enough hosts agree.
+fn winner(core: &Core, job: JobId, task: u32, copies: usize) -> Option<Vote> {
+    let slot = core.jobs.get(&job)?.slots.get(&task)?;
+    let agreed = |vote: &Vote| slot.results.iter().filter(|one| one.agrees_with(vote)).count();
+    slot.results.iter().find(|vote| agreed(vote) >= copies).copied()
+}
+
+/// The next segment of a task waits for a host.
+fn go_on(core: &mut Core, job_id: JobId, task: u32) {
+    let now = core.now;
+    if let Some(job) = core.jobs.get_mut(&job_id) {
+        job.refresh(task, now);
+    }
+    core.stirred = true;
 }
 
 /// Ends a task without a result.
@@ -148,13 +172,16 @@ pub fn fail(core: &mut Core, job_id: JobId, task: u32, cause: String) {
     for vote in &slot.results {
         pay(core, job_id, task, (vote, None));
     }
-    record(core, TaskRow { cause: Some(cause), ..undecided(job_id, task, TaskState::Failed) });
+    let segment = slot.chain().index;
+    let row = undecided(job_id, task, TaskState::Failed);
+    record(core, TaskRow { segment, cause: Some(cause), ..row });
 }
 
 const fn undecided(job: JobId, task: u32, state: TaskState) -> TaskRow {
     TaskRow {
         job,
         task: TaskIndex(task),
+        segment: 0,
         sequence: 0,
         state,
         host: None,
@@ -183,15 +210,16 @@ fn pay(core: &mut Core, job_id: JobId, task: u32, (vote, paid): (&Vote, Option<R
     let Some(job) = core.jobs.get_mut(&job_id) else { return };
     job.reserved = less(job.reserved, vote.amount);
     if paid.is_some() {
-        earn(job, Payee { host: vote.host, owner: vote.owner }, (task, vote.amount, vote.leaf));
+        let payee = Payee { host: vote.host, owner: vote.owner };
+        earn(job, payee, ((task, vote.index()), vote.amount, vote.leaf));
         core.out.told.insert(vote.owner);
     }
     let state = paid.unwrap_or(ReplicaState::Lost);
-    core.out.move_replica(job_id, TaskIndex(task), vote.host, state);
+    core.out.move_replica(job_id, (TaskIndex(task), vote.index()), vote.host, state);
 }
 
 /// Books a price for the transfer that this batch ends with.
-pub fn earn(job: &mut Job, payee: Payee, result: (u32, Amount, tallymill_protocol::Digest)) {
+pub fn earn(job: &mut Job, payee: Payee, result: Earned) {
     job.row.spent = add(job.row.spent, result.1);
     job.earned.entry(payee).or_default().push(result);
 }

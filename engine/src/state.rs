@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tallymill_ledger::{Amount, Balances, Held, JobAccounts, Payee, Reservation};
 use tallymill_protocol::{
     AccountId, AttemptId, Digest, HostId, JobId, Manifest, Micros, Nonce, Outcome, Policy, Receipt,
-    TaskIndex, digest_in_context,
+    Segment, TaskIndex, digest_in_context,
 };
 
 use crate::api::{Ask, Config, Reply, Token};
+use crate::chain::Chain;
 use crate::out::Out;
 use crate::rows::{
     AccountRow, Counters, HostRow, Identity, JobRow, JobState, LeaseRow, OnceRow, SuspensionKind,
@@ -87,7 +88,7 @@ pub struct Job {
     pub row: JobRow,
     pub manifest: Box<Manifest>,
     pub accounts: JobAccounts,
-    /// The most one result can cost.
+    /// The most that the first result of a task can cost.
     pub each: Amount,
     /// Two bits a task.
     pub states: Vec<u8>,
@@ -110,13 +111,18 @@ pub struct Job {
     pub per_slot: u32,
     /// Hosts with a result, which have compiled the module.
     pub compiled: BTreeSet<HostId>,
-    /// What this batch pays: task, amount and leaf of each result.
-    pub earned: BTreeMap<Payee, Vec<(u32, Amount, Digest)>>,
+    /// What this batch pays.
+    pub earned: BTreeMap<Payee, Vec<Earned>>,
 }
+
+/// A result that is paid: its task and segment, its price and its leaf.
+pub type Earned = ((u32, u32), Amount, Digest);
 
 /// A task with something open.
 #[derive(Debug, Default)]
 pub struct Slot {
+    /// Where a long task stands; `None` at its start.
+    pub chain: Option<Box<Chain>>,
     pub holders: Vec<Holder>,
     pub results: Vec<Vote>,
     /// At most `owner_faults` of each owner.
@@ -140,6 +146,8 @@ pub struct Holder {
     pub host: HostId,
     pub owner: AccountId,
     pub near: Option<[u8; 8]>,
+    /// What its lease reserved for the task.
+    pub reserved: Amount,
 }
 
 /// A result that waits for others: what a vote compares, and what it costs.
@@ -152,6 +160,7 @@ pub struct Vote {
     pub output: Digest,
     pub output_bytes: u64,
     pub fuel: u64,
+    pub segment: Option<Segment>,
     pub measured: Measured,
     pub amount: Amount,
     pub leaf: Digest,
@@ -180,10 +189,38 @@ impl Measured {
 }
 
 impl Vote {
+    /// The vote of a receipt.
+    pub const fn of(receipt: &Receipt, by: Payee, amount: Amount, leaf: Digest) -> Self {
+        Self {
+            host: by.host,
+            owner: by.owner,
+            near: None,
+            outcome: receipt.outcome,
+            output: receipt.output,
+            output_bytes: receipt.bytes_out,
+            fuel: receipt.fuel,
+            segment: receipt.segment,
+            measured: Measured::of(receipt),
+            amount,
+            leaf,
+        }
+    }
+
     pub fn agrees_with(&self, other: &Self) -> bool {
-        let result = |vote: &Self| (vote.outcome, vote.output, vote.fuel, vote.measured);
+        let result =
+            |vote: &Self| (vote.outcome, vote.output, vote.fuel, vote.segment, vote.measured);
         result(self) == result(other)
     }
+
+    /// Its segment; 0 where the task is not divided.
+    pub fn index(&self) -> u32 {
+        index_of(self.segment)
+    }
+}
+
+/// The position of a segment; 0 where a task is not divided.
+pub fn index_of(segment: Option<Segment>) -> u32 {
+    segment.map_or(0, |segment| segment.index)
 }
 
 /// A lease in force.

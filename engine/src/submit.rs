@@ -1,10 +1,11 @@
 //! Submission and cancellation: what a job must be, and the credit that is held for it.
 
 use tallymill_ledger::{Amount, JobAccounts, RANGE_INPUT_MAX, cap, hold, most_per_result};
-use tallymill_protocol::{AccountId, Inputs, Interface, JobId, Manifest, Policy, SignedBytes};
+use tallymill_protocol::{AccountId, Inputs, JobId, Manifest, Policy, SignedBytes};
 
 use crate::admin::{may_act, operator};
 use crate::api::Reply;
+use crate::chain::most_at_first;
 use crate::money::post;
 use crate::refusal::Refusal;
 use crate::rows::{JobRow, JobState, PAGE_BYTES, PAGE_TASKS, SuspensionKind};
@@ -31,10 +32,11 @@ pub fn on_submit(
         return Err(Refusal::Limit { what, limit });
     }
     let longest = longest_input(&manifest, largest_input);
-    let each = most_per_result(&manifest, longest, true)?;
+    let each = most_at_first(&manifest, longest)?;
     let most = cap(&manifest, longest)?;
     let escrow = most.min(Amount::try_from(manifest.budget).unwrap_or(Amount::MAX));
-    let needed = times(each, u32::from(manifest.policy.replicas()));
+    let task = most_per_result(&manifest, longest, true)?;
+    let needed = times(task, u32::from(manifest.policy.replicas()));
     if escrow < needed {
         return Err(Refusal::Budget { budget: escrow, needed });
     }
@@ -93,9 +95,6 @@ fn check_manifest(core: &Core, manifest: &Manifest, by: AccountId) -> Result<(),
     }
     if manifest.deadline <= core.now {
         return field("deadline", "must be in the future");
-    }
-    if manifest.interface == Interface::Step {
-        return field("interface", "`step` is not offered by this coordinator yet: use `command`");
     }
     match manifest.policy {
         Policy::Audit { .. } => Err(Refusal::Policy { policy: "audit" }),

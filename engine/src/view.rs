@@ -8,7 +8,7 @@ use tallymill_protocol::{AccountId, Digest, HostId, JobId};
 use crate::api::{JobView, NetworkView, Totals};
 use crate::choose::job_suspended;
 use crate::rows::JobState;
-use crate::state::{Core, Job};
+use crate::state::{Core, Job, Live, tasks_of};
 
 /// Most waiting tasks looked at for a reason.
 const MAX_LOOKED_AT: usize = 1_024;
@@ -53,7 +53,8 @@ fn why(core: &Core, job: &Job) -> Vec<String> {
         own == job.is_trusted()
     };
     let (fitting, copies) = (owners.iter().filter(fit).count(), job.copies());
-    let budget = reserve(&job.budget(), job.each).err().map(|error| error.to_string());
+    let next = job.again.first().map_or(job.each, |task| job.most(*task));
+    let budget = reserve(&job.budget(), next).err().map(|error| error.to_string());
     let few = (fitting < copies).then(|| match job.is_trusted() {
         true => "needs a host of its payer: none is online".to_owned(),
         false => format!("needs {copies} owners that are not its payer, {fitting} online"),
@@ -89,6 +90,17 @@ pub fn needs_blob(core: &Core, host: HostId, digest: Digest) -> bool {
     let jobs = leased_jobs(core, host);
     let mut named = jobs.filter_map(|id| core.jobs.get(&id)).map(|job| &job.manifest);
     named.any(|manifest| manifest.blobs().any(|blob| blob == digest))
+        || needs_snapshot(core, host, digest)
+}
+
+/// Whether a task that the host runs begins from this snapshot.
+fn needs_snapshot(core: &Core, host: HostId, digest: Digest) -> bool {
+    let begins = |live: &Live| {
+        let Some(job) = core.jobs.get(&live.row.job) else { return false };
+        let mut chains = job.starts(tasks_of(&live.row)).into_iter();
+        chains.any(|start| start.snapshot == Some(digest))
+    };
+    leases(core, host).any(begins)
 }
 
 /// Whether a host has a lease of this job in force.
@@ -96,9 +108,13 @@ pub fn needs_job(core: &Core, host: HostId, job: JobId) -> bool {
     leased_jobs(core, host).any(|leased| leased == job)
 }
 
-fn leased_jobs(core: &Core, host: HostId) -> impl Iterator<Item = JobId> {
+fn leases(core: &Core, host: HostId) -> impl Iterator<Item = &Live> {
     let leases = core.hosts.get(&host).into_iter().flat_map(|host| &host.leases);
-    leases.filter_map(|attempt| core.leases.get(attempt)).map(|live| live.row.job)
+    leases.filter_map(|attempt| core.leases.get(attempt))
+}
+
+fn leased_jobs(core: &Core, host: HostId) -> impl Iterator<Item = JobId> {
+    leases(core, host).map(|live| live.row.job)
 }
 
 fn owners(core: &Core) -> BTreeSet<AccountId> {

@@ -4,8 +4,8 @@ use tallymill_protocol::{AttemptId, CoordinatorId, HostId, JobId, Micros, Networ
 
 use super::{
     AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, KeyRow, LeaseRow, OnceRow, PageRow,
-    ReplicaMove, ReplicaRow, ReportRow, SuspensionKind, SuspensionRow, TaskRow, TransferRow,
-    VoidRow,
+    ReplicaMove, ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow,
+    TransferRow, VoidRow,
 };
 
 /// Everything one commit makes durable. Upserts replace whole rows; `closed_leases` deletes.
@@ -35,6 +35,8 @@ pub struct Batch {
     pub moves: Vec<ReplicaMove>,
     /// Upserted decided tasks.
     pub tasks: Vec<TaskRow>,
+    /// Inserted segments.
+    pub segments: Vec<SegmentRow>,
     /// Inserted void runs.
     pub voids: Vec<VoidRow>,
     /// Inserted transfers.
@@ -86,6 +88,8 @@ pub struct Snapshot {
     pub leases: Vec<LeaseRow>,
     /// Replicas of live jobs in state reported.
     pub replicas: Vec<ReplicaRow>,
+    /// The last agreed segment of each task of live jobs that is not decided.
+    pub segments: Vec<SegmentRow>,
     /// Void runs of live jobs.
     pub voids: Vec<VoidRow>,
     /// Hosts that live jobs paid before, each pair once: the distinct (job, host) of their `earn` transfers.

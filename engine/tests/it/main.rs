@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod chains;
+#[cfg(test)]
 mod leases;
 #[cfg(test)]
 mod random;
@@ -10,6 +12,8 @@ mod random;
 mod reload;
 #[cfg(test)]
 mod reports;
+#[cfg(test)]
+mod steps;
 #[cfg(test)]
 mod stops;
 #[cfg(test)]

@@ -7,13 +7,15 @@ use proptest::prelude::*;
 use tallymill_engine::Ask;
 use tallymill_engine::rows::{JobState, SuspensionKind};
 use tallymill_protocol::work::VoidCause;
-use tallymill_protocol::{JobId, Lease, Nonce, Policy};
+use tallymill_protocol::{Digest, JobId, Lease, Nonce, Outcome, Policy, Receipt, Trap};
 
+use crate::chains::{Given, SEGMENT, stepped};
 use crate::world::*;
 
 #[derive(Debug, Clone, Copy)]
 enum Action {
-    Submit { count: u32, n: u8, budget: u64, task_fee: u64 },
+    Submit { count: u32, n: u8, budget: u64, task_fee: u64, long: bool },
+    Step { pick: usize, how: How },
     Work { host: u8, slots: u32, wait: u64 },
     Report { pick: usize, how: How },
     Replay { pick: usize },
@@ -50,8 +52,9 @@ fn how() -> impl Strategy<Value = How> {
 fn action() -> impl Strategy<Value = Action> {
     let pick = || any::<usize>();
     prop_oneof![
-        2 => (1..30u32, 1..4u8, 1_000..200_000u64, 0..3u64)
-            .prop_map(|(count, n, budget, task_fee)| Action::Submit { count, n, budget, task_fee }),
+        2 => (1..30u32, 1..4u8, 1_000..200_000u64, 0..3u64, any::<bool>())
+            .prop_map(|(count, n, budget, task_fee, long)| Action::Submit { count, n, budget, task_fee, long }),
+        8 => (pick(), how()).prop_map(|(pick, how)| Action::Step { pick, how }),
         8 => (2..9u8, 1..6u32, 0..2u64).prop_map(|(host, slots, wait)| Action::Work { host, slots, wait }),
         8 => (pick(), how()).prop_map(|(pick, how)| Action::Report { pick, how }),
         1 => pick().prop_map(|pick| Action::Replay { pick }),
@@ -69,6 +72,8 @@ fn action() -> impl Strategy<Value = Action> {
 struct Life {
     world: World,
     leases: Vec<(u8, Lease)>,
+    /// Leases of long tasks, with where they began.
+    given: Vec<(u8, Given)>,
     sent: Vec<(u8, tallymill_engine::CheckedReport)>,
     jobs: Vec<JobId>,
     waiting: Vec<(u64, u8)>,
@@ -78,14 +83,22 @@ impl Life {
     fn new() -> Self {
         let mut world = World::new();
         (2..9).for_each(|number| world.join(number, if number == 8 { 7 } else { number }));
-        Self { world, leases: Vec::new(), sent: Vec::new(), jobs: Vec::new(), waiting: Vec::new() }
+        Self {
+            world,
+            leases: Vec::new(),
+            given: Vec::new(),
+            sent: Vec::new(),
+            jobs: Vec::new(),
+            waiting: Vec::new(),
+        }
     }
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Submit { count, n, budget, task_fee } => {
-                self.submit(count, n, (budget, task_fee));
+            Action::Submit { count, n, budget, task_fee, long } => {
+                self.submit(count, n, (budget, task_fee), long);
             }
+            Action::Step { pick, how } => self.step(pick, how),
             Action::Work { host, slots, wait } => {
                 let ask = Ask { slots, wait: wait * SECOND, ..World::ask() };
                 let token = self.world.post(self.world.call(host, ask, Vec::new()));
@@ -120,9 +133,13 @@ impl Life {
         self.collect();
     }
 
-    fn submit(&mut self, count: u32, n: u8, (budget, task_fee): (u64, u64)) {
+    fn submit(&mut self, count: u32, n: u8, (budget, task_fee): (u64, u64), long: bool) {
         let policy = if n == 1 { Policy::Trusted } else { Policy::Quorum { n } };
-        let mut manifest = manifest(count, policy);
+        let (mut manifest, budget) = match long {
+            // A long task costs up to 42,000 micro-credits and its fees, a short one 1,000.
+            true => (stepped(count, policy), budget * 10),
+            false => (manifest(count, policy), budget),
+        };
         manifest.nonce = Nonce([u8::try_from(self.jobs.len()).unwrap(); 16]);
         manifest.budget = budget;
         manifest.tariff.task = task_fee;
@@ -141,11 +158,9 @@ impl Life {
         let run = |task: u32| match how {
             How::Honest | How::Half => Run::honest(task),
             How::Wrong(how) => Run::wrong(task, u64::from(how)),
-            How::Trapped => Run {
-                outcome: tallymill_protocol::Outcome::FuelExhausted,
-                fuel: 1_000_000,
-                ..Run::honest(task)
-            },
+            How::Trapped => {
+                Run { outcome: Outcome::FuelExhausted, fuel: 1_000_000, ..Run::honest(task) }
+            }
             How::Stopped => Run::stopped(u64::from(task)),
             How::Inflated => Run { fuel: 1_000_001, ..Run::honest(task) },
         };
@@ -155,6 +170,40 @@ impl Life {
         self.sent.push((number, report.clone()));
         let answer = self.world.send_report(number, report);
         assert_eq!(answer.verdicts.len(), count as usize, "{}", answer.reason);
+    }
+
+    fn step(&mut self, pick: usize, how: How) {
+        let Some((number, given)) = chosen(&self.given, pick) else { return };
+        let change = |receipt: &mut Receipt| {
+            let segment = receipt.segment.as_mut().unwrap();
+            match how {
+                How::Honest | How::Half => {}
+                How::Wrong(how) => {
+                    receipt.output = Digest::of(&[how]);
+                    segment.after = Digest::of(&[how, 1]);
+                }
+                How::Trapped => {
+                    receipt.outcome = Outcome::Trapped(Trap::Unreachable);
+                    segment.after = Digest::ZERO;
+                }
+                How::Stopped => {
+                    let fuel = receipt.fuel / 2;
+                    (receipt.outcome, receipt.fuel, receipt.memory_fuel) =
+                        (Outcome::Stopped, fuel, fuel);
+                    (segment.after, segment.fuel_after) =
+                        (Digest::ZERO, segment.fuel_before + fuel);
+                }
+                How::Inflated => {
+                    receipt.fuel += SEGMENT;
+                    segment.fuel_after += SEGMENT;
+                }
+            }
+        };
+        let receipts = vec![self.world.part(&given, change)];
+        let report = self.world.report(number, receipts);
+        self.sent.push((number, report.clone()));
+        let answer = self.world.send_report(number, report);
+        assert_eq!(answer.verdicts.len(), 1, "{}", answer.reason);
     }
 
     fn replay(&mut self, pick: usize) {
@@ -177,8 +226,11 @@ impl Life {
         for (token, number) in std::mem::take(&mut self.waiting) {
             match self.world.replies.remove(&token) {
                 Some(tallymill_engine::Reply::Work(answer)) => {
-                    let leases = answer.grants.into_iter().map(|granted| (number, granted.lease));
-                    self.leases.extend(leases);
+                    for granted in answer.grants {
+                        self.leases.push((number, granted.lease.clone()));
+                        let start = granted.states.first().copied();
+                        self.given.extend(start.map(|start| (number, (granted.lease, start))));
+                    }
                 }
                 Some(other) => panic!("{other:?}"),
                 None => self.waiting.push((token, number)),

@@ -27,7 +27,7 @@ fn two_owners_that_agree_decide_and_are_paid_once() {
     let last = evidence(
         world.store.transfers.iter().rfind(|row| row.transfer.host == Some(host(4))).unwrap(),
     );
-    let receipt = &world.store.replicas[&(job, TaskIndex(0), host(4))].receipt;
+    let receipt = &world.store.replicas[&(job, TaskIndex(0), 0, host(4))].receipt;
     assert_eq!(last, merkle::root(&[merkle::leaf(receipt)]));
 }
 
@@ -43,7 +43,7 @@ fn a_third_host_breaks_a_tie_and_the_loser_is_not_paid() {
     assert_eq!(world.finish(5, &third, Run::honest), [Verdict::Settled]);
     assert_eq!(world.store.available(account(3)), 0);
     assert_eq!((world.store.available(account(4)), world.store.available(account(5))), (1, 1));
-    let replica = &world.store.replicas[&(job, TaskIndex(0), host(3))];
+    let replica = &world.store.replicas[&(job, TaskIndex(0), 0, host(3))];
     assert_eq!(replica.state, ReplicaState::Lost);
     assert_eq!(world.store.hosts[&host(3)].outvoted, 1);
 }

@@ -16,7 +16,8 @@ pub struct Store {
     pub pages: BTreeMap<(JobId, u32), PageRow>,
     pub leases: BTreeMap<AttemptId, LeaseRow>,
     pub reports: BTreeMap<Digest, ReportRow>,
-    pub replicas: BTreeMap<(JobId, TaskIndex, HostId), ReplicaRow>,
+    pub replicas: BTreeMap<(JobId, TaskIndex, u32, HostId), ReplicaRow>,
+    pub segments: BTreeMap<(JobId, TaskIndex, u32), SegmentRow>,
     pub tasks: BTreeMap<(JobId, TaskIndex), TaskRow>,
     pub voids: Vec<VoidRow>,
     pub transfers: Vec<TransferRow>,
@@ -79,19 +80,46 @@ impl Store {
             assert!(self.reports.insert(row.root, row.clone()).is_none(), "a root is taken once");
         }
         for row in &batch.replicas {
-            let known = self.replicas.insert((row.job, row.task, row.host), row.clone());
-            assert!(known.is_none(), "a host has one result of a task");
+            let key = (row.job, row.task, row.segment, row.host);
+            let known = self.replicas.insert(key, row.clone());
+            assert!(known.is_none(), "a host has one result of a segment of a task");
         }
         for change in &batch.moves {
-            let row = self.replicas.get_mut(&(change.job, change.task, change.host)).unwrap();
+            let row = self
+                .replicas
+                .get_mut(&(change.job, change.task, change.segment, change.host))
+                .unwrap();
             assert_eq!(row.state, ReplicaState::Reported, "only waiting results move");
             row.state = change.state;
+        }
+        for row in &batch.segments {
+            self.check_segment(row);
+            self.segments.insert((row.job, row.task, row.segment), row.clone());
         }
         for row in &batch.tasks {
             next(&mut self.snapshot.counters.task, row.sequence);
             let known = self.tasks.insert((row.job, row.task), row.clone());
             assert!(known.is_none(), "a task is decided once");
         }
+    }
+
+    /// Segments of a task come one after another, and each goes on where the one before ended.
+    fn check_segment(&self, row: &SegmentRow) {
+        let key = |segment| (row.job, row.task, segment);
+        assert!(!self.segments.contains_key(&key(row.segment)), "a segment is agreed on once");
+        let before = row.segment.checked_sub(1).map(|before| &self.segments[&key(before)]);
+        assert!(row.fuel > before.map_or(0, |before| before.fuel));
+        assert!(!self.tasks.contains_key(&(row.job, row.task)), "a decided task goes no further");
+    }
+
+    /// The last agreed segment of every task that is not decided.
+    fn chains(&self) -> Vec<SegmentRow> {
+        let last: BTreeMap<_, _> =
+            self.segments.values().map(|row| ((row.job, row.task), row.clone())).collect();
+        let open = |row: &SegmentRow| {
+            self.live(&row.job) && !self.tasks.contains_key(&(row.job, row.task))
+        };
+        last.into_values().filter(open).collect()
     }
 
     fn apply_money(&mut self, batch: &Batch) {
@@ -127,6 +155,7 @@ impl Store {
             pages: self.pages.values().filter(|row| self.live(&row.job)).cloned().collect(),
             leases: self.leases.values().cloned().collect(),
             replicas: self.replicas.values().filter(waits).cloned().collect(),
+            segments: self.chains(),
             voids: self.voids.iter().filter(|row| self.live(&row.job)).cloned().collect(),
             paid: paid.into_iter().filter(|(job, _)| self.live(job)).collect(),
             balances: self.balances.values().cloned().collect(),
@@ -186,9 +215,13 @@ impl Store {
         assert!(job.spent <= job.escrow, "a job never costs more than was held");
         let decided = self.tasks.values().filter(|row| row.job == job.id).count();
         assert_eq!(decided, (job.final_tasks + job.failed_tasks + job.provisional_tasks) as usize);
-        let owners = mine.map(|row| (row.task, row.owner));
+        let owners = mine.map(|row| (row.task, row.segment, row.owner));
         let count = owners.clone().count();
-        assert_eq!(owners.collect::<BTreeSet<_>>().len(), count, "an owner votes once on a task");
+        assert_eq!(
+            owners.collect::<BTreeSet<_>>().len(),
+            count,
+            "an owner votes once on a segment"
+        );
         if !self.live(&job.id) {
             assert_eq!(self.escrow(job.id), 0, "a job that is over holds nothing");
             assert!(!self.leases.values().any(|lease| lease.job == job.id));
