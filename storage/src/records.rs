@@ -2,8 +2,8 @@
 
 use tallymill_engine::rows::{
     AccountRow, AccountStatus, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, JobState, KeyRow,
-    LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReplicaState, ReportRow, SuspensionKind,
-    SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
+    LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReplicaState, ReportRow, SegmentRow,
+    SuspensionKind, SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer, TransferKind};
 use tallymill_protocol::{
@@ -147,10 +147,14 @@ record!(LeaseRecord of "lease" by [attempt] => LeaseRow {
     attempt: Vec<u8>, digest: Vec<u8>, job: Vec<u8>, host: Vec<u8>, owner: Vec<u8>, first: i64, count: i64, epoch: i64,
     issued: i64, expiry: i64,
 });
-record!(ReplicaRecord of "replica" by [job, task, host] => ReplicaRow {
-    job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, attempt: Vec<u8>, state: String, report: Vec<u8>,
+record!(ReplicaRecord of "replica" by [job, task, segment, host] => ReplicaRow {
+    job: Vec<u8>, task: i64, segment: i64, host: Vec<u8>, owner: Vec<u8>, attempt: Vec<u8>, state: String, report: Vec<u8>,
     position: i64, receipt: Vec<u8>, lease: Vec<u8>, output: Option<Vec<u8>>, log: Option<Vec<u8>>, amount: i64,
     final_after: Option<i64>, at: i64,
+});
+record!(SegmentRecord of "segment" by [job, task, segment] => SegmentRow {
+    job: Vec<u8>, task: i64, segment: i64, root: Vec<u8>, fuel: i64, snapshot: Vec<u8>, length: i64, host: Vec<u8>,
+    at: i64,
 });
 record!(VoidRecord of "void_run" by [id] => VoidRow {
     id: i64, job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, cause: i64, detail: String, at: i64,
@@ -204,6 +208,7 @@ impl TryFrom<PageRecord> for PageRow {
 pub(crate) struct TaskRecord {
     job: Vec<u8>,
     task: i64,
+    segment: i64,
     sequence: i64,
     state: String,
     host: Option<Vec<u8>>,
@@ -252,6 +257,7 @@ impl TryFrom<TaskRecord> for TaskRow {
         Ok(Self {
             job: read!(job),
             task: read!(task),
+            segment: read!(segment),
             sequence: read!(sequence),
             state: read!(state),
             host: read!(host),

@@ -6,8 +6,8 @@ use std::pin::Pin;
 
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, Batch, BlobRow, HostRow, JobRow, JobState, KeyRow, OnceRow,
-    PageRow, ReplicaRow, ReportRow, Snapshot, SuspensionKind, SuspensionRow, TaskRow, TaskState,
-    TransferRow, VoidRow,
+    PageRow, ReplicaRow, ReportRow, SegmentRow, Snapshot, SuspensionKind, SuspensionRow, TaskRow,
+    TaskState, TransferRow, VoidRow,
 };
 use tallymill_ledger::{Amount, LedgerAccountId};
 use tallymill_protocol::{
@@ -124,8 +124,13 @@ pub trait Tasks: Send + Sync {
     /// Decided tasks of a job in the order of their decisions; `after` is a sequence.
     fn decided(&self, job: JobId, page: Page<u64>) -> Answer<'_, Vec<Decided>>;
 
-    /// Replicas of a task by host, with their receipts. Outputs and logs are private until the task is decided.
+    /// Replicas of a task, those of its newest segment first, then by host, with their receipts; at most [`MAX_PAGE`].
+    /// Outputs and logs are private until the task is decided.
     fn replicas(&self, job: JobId, task: TaskIndex) -> Answer<'_, Vec<ReplicaRow>>;
+
+    /// Segments of a long task on which hosts agreed and after which there was more to do, in their order.
+    fn segments(&self, job: JobId, task: TaskIndex, page: Page<u32>)
+    -> Answer<'_, Vec<SegmentRow>>;
 
     /// Void runs of a task, oldest first.
     fn voids(&self, job: JobId, task: TaskIndex, page: Page<u64>) -> Answer<'_, Vec<VoidRow>>;

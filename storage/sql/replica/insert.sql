@@ -1,5 +1,5 @@
 INSERT INTO replica (
-    job, task, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
+    job, task, segment, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
     final_after, at
 )
 VALUES {rows}

@@ -1,6 +1,8 @@
+-- Of the newest segments first.
 SELECT
-    job, task, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
+    job, task, segment, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
     final_after, at
 FROM replica
 WHERE job = $1 AND task = $2
-ORDER BY host
+ORDER BY segment DESC, host
+LIMIT $3

@@ -1,6 +1,6 @@
 SELECT
-    job, task, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
+    job, task, segment, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
     final_after, at
 FROM replica
 WHERE state = 'reported' AND job IN (SELECT id FROM job WHERE state IN ('running', 'stopping'))
-ORDER BY job, task, host
+ORDER BY job, task, segment, host

@@ -1,4 +1,6 @@
-WITH moved (state, job, task, host) AS (VALUES {rows})
+WITH moved (state, job, task, segment, host) AS (VALUES {rows})
 UPDATE replica SET state = moved.state
 FROM moved
-WHERE replica.job = moved.job AND replica.task = moved.task AND replica.host = moved.host
+WHERE
+    replica.job = moved.job AND replica.task = moved.task AND replica.segment = moved.segment
+    AND replica.host = moved.host

@@ -5,7 +5,8 @@ use std::ops::Bound;
 
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, JobState, KeyRow, OnceRow, PageRow,
-    ReplicaRow, ReportRow, SuspensionKind, SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
+    ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
+    TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKey, AccountKind, Amount, LedgerAccountId, TransferKind};
 use tallymill_protocol::{
@@ -17,7 +18,7 @@ use super::tables::Tables;
 use crate::names::Named;
 use crate::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, Decided, Hosts, JobFilter, Jobs, Keys, Leaf,
-    Ledger, LedgerAudit, Offence, Page, Reports, Rule, Tasks, TransferFilter,
+    Ledger, LedgerAudit, MAX_PAGE, Offence, Page, Reports, Rule, Tasks, TransferFilter,
 };
 
 /// The rows of a page: those after its key that `keep` wants.
@@ -102,9 +103,24 @@ impl Tasks for MemoryStore {
 
     fn replicas(&self, job: JobId, task: TaskIndex) -> Answer<'_, Vec<ReplicaRow>> {
         self.read(|tables| {
-            let from = (job, task, HostId([0; 32]));
-            let to = (job, task, HostId([255; 32]));
-            tables.replicas.range(from..=to).map(|(_, row)| row.clone()).collect()
+            let from = (job, task, 0, HostId([0; 32]));
+            let to = (job, task, u32::MAX, HostId([255; 32]));
+            let mut rows: Vec<_> = tables.replicas.range(from..=to).map(|(_, row)| row).collect();
+            rows.sort_by_key(|row| (std::cmp::Reverse(row.segment), row.host));
+            rows.into_iter().take(MAX_PAGE as usize).cloned().collect()
+        })
+    }
+
+    fn segments(
+        &self,
+        job: JobId,
+        task: TaskIndex,
+        page: Page<u32>,
+    ) -> Answer<'_, Vec<SegmentRow>> {
+        self.read(|tables| {
+            let rows = tables.segments.range((job, task, 0)..=(job, task, u32::MAX));
+            let rows = rows.map(|(_, row)| row.clone()).collect();
+            sorted(rows, page, |row: &SegmentRow| row.segment)
         })
     }
 
@@ -115,7 +131,8 @@ impl Tasks for MemoryStore {
 
 /// A task with the output of the replica whose result stands.
 fn decided(tables: &Tables, task: TaskRow) -> Decided {
-    let replica = task.host.and_then(|host| tables.replicas.get(&(task.job, task.task, host)));
+    let key = |host| (task.job, task.task, task.segment, host);
+    let replica = task.host.and_then(|host| tables.replicas.get(&key(host)));
     Decided { output: replica.and_then(|replica| replica.output.clone()), task }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, Batch, BlobRow, Counters, HostRow, Identity, JobRow,
-    JobState, KeyRow, LeaseRow, OnceRow, PageRow, ReplicaRow, ReplicaState, ReportRow, Snapshot,
-    SuspensionKind, SuspensionRow, TaskRow, TransferRow, VoidRow,
+    JobState, KeyRow, LeaseRow, OnceRow, PageRow, ReplicaRow, ReplicaState, ReportRow, SegmentRow,
+    Snapshot, SuspensionKind, SuspensionRow, TaskRow, TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKind, LedgerAccountId, TransferKind};
 use tallymill_protocol::{
@@ -34,7 +34,8 @@ pub(super) struct Tables {
     pub(super) leases: BTreeMap<AttemptId, LeaseRow>,
     pub(super) reports: BTreeMap<Digest, ReportRow>,
     pub(super) tokens: BTreeMap<LeaseDigest, SignedBytes>,
-    pub(super) replicas: BTreeMap<(JobId, TaskIndex, HostId), ReplicaRow>,
+    pub(super) replicas: BTreeMap<(JobId, TaskIndex, u32, HostId), ReplicaRow>,
+    pub(super) segments: BTreeMap<(JobId, TaskIndex, u32), SegmentRow>,
     pub(super) tasks: BTreeMap<(JobId, TaskIndex), TaskRow>,
     pub(super) voids: BTreeMap<u64, VoidRow>,
     pub(super) transfers: BTreeMap<u64, TransferRow>,
@@ -68,6 +69,7 @@ impl Tables {
             reports: BTreeMap::new(),
             tokens: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            segments: BTreeMap::new(),
             tasks: BTreeMap::new(),
             voids: BTreeMap::new(),
             transfers: BTreeMap::new(),
@@ -126,6 +128,8 @@ impl Tables {
         if batch.transfers.iter().any(|row| !row.transfer.amount.is_positive()) {
             return Err(conflict("transfer", "amount > 0"));
         }
+        let segments = batch.segments.iter().map(|row| (row.job, row.task, row.segment));
+        fresh("segment", segments, |key| self.segments.contains_key(key))?;
         self.check_once(batch)?;
         self.check_replicas(batch)
     }
@@ -161,11 +165,11 @@ impl Tables {
     }
 
     fn check_replicas(&self, batch: &Batch) -> Result<(), CommitError> {
-        let keys = batch.replicas.iter().map(|row| (row.job, row.task, row.host));
+        let keys = batch.replicas.iter().map(|row| (row.job, row.task, row.segment, row.host));
         let new: BTreeSet<_> = keys.clone().collect();
         fresh("replica", keys, |key| self.replicas.contains_key(key))?;
         let moved: BTreeSet<_> =
-            batch.moves.iter().map(|row| (row.job, row.task, row.host)).collect();
+            batch.moves.iter().map(|row| (row.job, row.task, row.segment, row.host)).collect();
         let missing = moved
             .iter()
             .filter(|key| !self.replicas.contains_key(key) && !new.contains(key))
@@ -220,9 +224,12 @@ impl Tables {
             }
         }
         put(&mut self.reports, &batch.reports, |row| row.root);
-        put(&mut self.replicas, &batch.replicas, |row| (row.job, row.task, row.host));
+        put(&mut self.replicas, &batch.replicas, |row| (row.job, row.task, row.segment, row.host));
+        put(&mut self.segments, &batch.segments, |row| (row.job, row.task, row.segment));
         for row in &batch.moves {
-            if let Some(replica) = self.replicas.get_mut(&(row.job, row.task, row.host)) {
+            if let Some(replica) =
+                self.replicas.get_mut(&(row.job, row.task, row.segment, row.host))
+            {
                 replica.state = row.state;
             }
         }
@@ -286,6 +293,16 @@ impl Tables {
         pairs.into_iter().filter(|(job, _)| self.is_live(*job)).collect()
     }
 
+    /// The last segment of each task of live jobs that is not decided.
+    fn chains(&self) -> Vec<SegmentRow> {
+        let live = |row: &&SegmentRow| {
+            self.is_live(row.job) && !self.tasks.contains_key(&(row.job, row.task))
+        };
+        let rows = self.segments.values().filter(live);
+        let last: BTreeMap<_, _> = rows.map(|row| ((row.job, row.task), row)).collect();
+        last.into_values().cloned().collect()
+    }
+
     fn is_open(&self, row: &BalanceRow) -> bool {
         match row.account.kind {
             AccountKind::Escrow { job } | AccountKind::Pending { job, .. } => {
@@ -314,6 +331,7 @@ impl Tables {
             pages: self.pages.values().filter(|row| self.is_live(row.job)).cloned().collect(),
             leases: self.leases.values().cloned().collect(),
             replicas: self.replicas.values().filter(undecided).cloned().collect(),
+            segments: self.chains(),
             voids: self.voids.values().filter(|row| self.is_live(row.job)).cloned().collect(),
             paid: self.paid(),
             balances: self.balances.values().filter(|row| self.is_open(row)).cloned().collect(),

@@ -9,7 +9,7 @@ use super::bulk::{Cells, cells};
 use super::{Hold, sql, write};
 use crate::records::{
     AccountRecord, BalanceRecord, HostRecord, JobRecord, LeaseRecord, OnceRecord, PageRecord,
-    PaidRecord, Record, ReplicaRecord, SuspensionRecord, VoidRecord,
+    PaidRecord, Record, ReplicaRecord, SegmentRecord, SuspensionRecord, VoidRecord,
 };
 use crate::{CorruptRow, LoadError, ONCE_TERM, ReadError};
 
@@ -107,6 +107,7 @@ pub(super) async fn load(
         pages: all!(PageRecord, "job_page/load"),
         leases: all!(LeaseRecord, "lease/load"),
         replicas: all!(ReplicaRecord, "replica/load"),
+        segments: all!(SegmentRecord, "segment/load"),
         voids: all!(VoidRecord, "void_run/load"),
         paid: all!(PaidRecord, "ledger_account/load_paid"),
         balances: all!(BalanceRecord, "balance/load"),

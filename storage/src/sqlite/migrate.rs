@@ -10,8 +10,10 @@ use super::{Hold, sql};
 use crate::{CorruptRow, OpenError, SHARDS};
 
 /// Every migration in order, with its number.
-pub(super) const MIGRATIONS: &[(i64, &str)] =
-    &[(1, include_str!("../../../migrations/0001_foundation.sql"))];
+pub(super) const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("../../../migrations/0001_foundation.sql")),
+    (2, include_str!("../../../migrations/0002_segments.sql")),
+];
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
 

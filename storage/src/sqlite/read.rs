@@ -4,7 +4,8 @@ use sqlx::FromRow;
 use sqlx::sqlite::SqliteRow;
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, KeyRow, OnceRow, PageRow,
-    ReplicaRow, ReportRow, SuspensionKind, SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
+    ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
+    TransferRow, VoidRow,
 };
 use tallymill_ledger::{Amount, LedgerAccountId};
 use tallymill_protocol::{
@@ -18,12 +19,12 @@ use super::{SqliteStore, sql};
 use crate::names::Named;
 use crate::records::{
     AccountRecord, AdminRecord, BalanceRecord, BlobRecord, HostRecord, JobRecord, KeyRecord,
-    LeafRecord, OnceRecord, PageRecord, Record, ReplicaRecord, ReportRecord, SuspensionRecord,
-    TaskRecord, TransferRecord, VoidRecord,
+    LeafRecord, OnceRecord, PageRecord, Record, ReplicaRecord, ReportRecord, SegmentRecord,
+    SuspensionRecord, TaskRecord, TransferRecord, VoidRecord,
 };
 use crate::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, CorruptRow, Decided, Hosts, JobFilter, Jobs,
-    Keys, Leaf, Ledger, LedgerAudit, Offence, Page, ReadError, Reports, Rule, Tasks,
+    Keys, Leaf, Ledger, LedgerAudit, MAX_PAGE, Offence, Page, ReadError, Reports, Rule, Tasks,
     TransferFilter,
 };
 
@@ -148,7 +149,17 @@ impl Tasks for SqliteStore {
     }
 
     fn replicas(&self, job: JobId, task: TaskIndex) -> Answer<'_, Vec<ReplicaRow>> {
-        self.list::<ReplicaRecord, _>(sql!("replica/list"), cells![job, task])
+        self.list::<ReplicaRecord, _>(sql!("replica/list"), cells![job, task, MAX_PAGE])
+    }
+
+    fn segments(
+        &self,
+        job: JobId,
+        task: TaskIndex,
+        page: Page<u32>,
+    ) -> Answer<'_, Vec<SegmentRow>> {
+        let cells = cells![job, task, after(page.after.map(u64::from)), page.rows()];
+        self.list::<SegmentRecord, _>(sql!("segment/list"), cells)
     }
 
     fn voids(&self, job: JobId, task: TaskIndex, page: Page<u64>) -> Answer<'_, Vec<VoidRow>> {

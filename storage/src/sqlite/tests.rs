@@ -60,6 +60,35 @@ async fn migrations_run_once_and_whole() {
     assert_eq!(tables, 0, "half of a migration stayed");
 }
 
+/// What a database of the first schema holds is there after the second, under keys with the segment.
+#[tokio::test]
+async fn results_survive_the_migration_to_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut connection = connect(folder.path()).await;
+    migrate::run(&mut connection, &migrate::MIGRATIONS[..1]).await.unwrap();
+    let old = "INSERT INTO replica (job, task, host, owner, attempt, state, report, position, receipt, lease, output, amount, at)
+        VALUES (x'01', 7, x'02', x'03', x'04', 'final', x'05', 3, x'06', x'07', x'08', 9, 10);
+        INSERT INTO task (job, task, sequence, state, host, fuel, at) VALUES (x'01', 7, 1, 'final', x'02', 11, 10)";
+    sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
+    migrate::run(&mut connection, migrate::MIGRATIONS).await.unwrap();
+    let kept = "SELECT CAST(r.segment = 0 AND t.segment = 0 AND r.host = x'02' AND r.owner = x'03' AND r.attempt = x'04'
+            AND r.state = 'final' AND r.report = x'05' AND r.position = 3 AND r.receipt = x'06' AND r.lease = x'07'
+            AND r.output = x'08' AND r.log IS NULL AND r.amount = 9 AND r.final_after IS NULL AND r.at = 10 AS BIGINT)
+        FROM replica AS r JOIN task AS t ON t.job = r.job AND t.task = r.task AND t.segment = r.segment";
+    let kept: i64 = sqlx::query_scalar(kept).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(kept, 1);
+    let again = |segment: i64| {
+        let insert = "INSERT INTO replica (job, task, segment, host, owner, attempt, state, report, position, receipt, lease, amount, at)
+            SELECT job, task, $1, host, owner, attempt, state, report, position, receipt, lease, amount, at FROM replica";
+        sqlx::query(insert).bind(segment)
+    };
+    assert!(again(0).execute(&mut connection).await.is_err(), "one result of a segment");
+    assert!(again(1).execute(&mut connection).await.is_ok());
+    let indexes = "SELECT COUNT(*) FROM sqlite_schema WHERE tbl_name = 'replica' AND name IN ('replica_by_report', 'replica_undecided')";
+    let indexes: i64 = sqlx::query_scalar(indexes).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(indexes, 2);
+}
+
 #[tokio::test]
 async fn a_file_without_the_log_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -189,7 +189,7 @@ fn joined<'d>(digests: impl Iterator<Item = &'d [u8; 32]>) -> Vec<u8> {
 async fn replicas(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), CommitError> {
     bulk!("replica", "insert")
         .run(connection, &batch.replicas, |row, cells| {
-            put!(cells; row.job, row.task, row.host, row.owner, row.attempt, row.state.name());
+            put!(cells; row.job, row.task, row.segment, row.host, row.owner, row.attempt, row.state.name());
             put!(cells; row.report, row.position, row.receipt, row.lease, row.output, row.log);
             put!(cells; row.amount, row.final_after, row.at);
         })
@@ -198,8 +198,14 @@ async fn replicas(connection: &mut SqliteConnection, batch: &Batch) -> Result<()
     bulk!("task", "upsert")
         .run(connection, &batch.tasks, |row, cells| {
             let (outcome, code) = row.outcome.map(|outcome| outcome.parts()).unzip();
-            put!(cells; row.job, row.task, row.sequence, row.state.name(), row.host, row.cause);
+            put!(cells; row.job, row.task, row.segment, row.sequence, row.state.name(), row.host, row.cause);
             put!(cells; outcome, code, row.fuel, row.output, row.output_bytes, row.at);
+        })
+        .await?;
+    bulk!("segment", "insert")
+        .run(connection, &batch.segments, |row, cells| {
+            put!(cells; row.job, row.task, row.segment, row.root, row.fuel, row.snapshot, row.length);
+            put!(cells; row.host, row.at);
         })
         .await?;
     bulk!("void_run", "insert")
@@ -216,11 +222,11 @@ async fn moves(
     moves: &[ReplicaMove],
 ) -> Result<(), CommitError> {
     let last: BTreeMap<_, _> =
-        moves.iter().map(|row| ((row.job, row.task, row.host), row.state)).collect();
+        moves.iter().map(|row| ((row.job, row.task, row.segment, row.host), row.state)).collect();
     let last: Vec<_> = last.into_iter().collect();
     let moved = bulk!("replica", "move")
-        .run(connection, &last, |((job, task, host), state), cells| {
-            put!(cells; state.name(), *job, *task, *host);
+        .run(connection, &last, |((job, task, segment, host), state), cells| {
+            put!(cells; state.name(), *job, *task, *segment, *host);
         })
         .await?;
     match (last.len() as u64).saturating_sub(moved) {

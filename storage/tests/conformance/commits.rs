@@ -1,21 +1,22 @@
 //! Commits: all or nothing, in order, by the owner of the shards; and what a start reads back.
 
 use tallymill_engine::rows::{
-    Batch, Counters, Identity, JobState, ReplicaMove, ReplicaState, Snapshot, SuspensionKind,
+    Batch, Counters, Identity, JobState, ReplicaMove, ReplicaRow, ReplicaState, Snapshot,
+    SuspensionKind,
 };
 use tallymill_protocol::{CoordinatorId, Micros, Network, TaskIndex};
 use tallymill_storage::{CommitError, LoadError, ONCE_TERM, OpenError, Store};
 
 use crate::world::{
     Backend, NOW, account, empty, escrow, everything, filled, host_id, identity, is_conflict, job,
-    job_id, lease, once, pending, replica, report, suspension,
+    job_id, lease, once, pending, replica, report, segment, suspension,
 };
 
 crate::on_both! {
     an_empty_store_loads, a_start_reads_back_what_was_committed, reopening_gives_the_same_state,
     finished_jobs_are_not_loaded, an_older_handle_is_fenced, batches_come_in_order,
     a_refused_batch_leaves_nothing, keys_are_unique, unknown_replicas_cannot_move,
-    upserts_replace_rows, an_idempotency_key_expires, another_coordinator_is_refused, many_rows_fit,
+    upserts_replace_rows, segments_have_results_of_their_own, an_idempotency_key_expires, another_coordinator_is_refused, many_rows_fit,
 }
 
 /// A snapshot without its epoch, as text: every field is compared.
@@ -44,6 +45,7 @@ async fn a_start_reads_back_what_was_committed(backend: impl Backend) {
     assert_eq!(snapshot.pages, batch.pages);
     assert_eq!(snapshot.leases, [lease(20, 5)]);
     assert_eq!(snapshot.replicas, [replica(5, 0, 21), replica(5, 1, 20)]);
+    assert_eq!(snapshot.segments, [segment(5, 3, 1)], "the last one, of tasks that are open");
     assert_eq!(snapshot.voids, batch.voids);
     assert_eq!(snapshot.paid, [(job_id(5), host_id(20))]);
     let mut balances = batch.balances;
@@ -69,6 +71,7 @@ async fn finished_jobs_are_not_loaded(backend: impl Backend) {
     let snapshot = loaded(&*store).await;
     assert_eq!(snapshot.jobs, [job(6, JobState::Stopping)]);
     assert!(snapshot.pages.is_empty() && snapshot.replicas.is_empty());
+    assert!(snapshot.segments.is_empty());
     assert!(snapshot.voids.is_empty() && snapshot.paid.is_empty());
     let accounts: Vec<_> = snapshot.balances.iter().map(|row| row.account).collect();
     assert!(accounts.contains(&pending(5, 20)), "credit that is left stays visible");
@@ -133,6 +136,8 @@ async fn keys_are_unique(backend: impl Backend) {
     let cases = [
         ("report", again(|batch, all| batch.reports = vec![all.reports[0].clone()])),
         ("replica", again(|batch, all| batch.replicas = all.replicas.clone())),
+        ("segment", again(|batch, all| batch.segments = all.segments.clone())),
+        ("segment", Batch { segments: vec![segment(5, 8, 0), segment(5, 8, 0)], ..empty(2) }),
         ("transfer", again(|batch, all| batch.transfers = all.transfers.clone())),
         ("void_run", again(|batch, all| batch.voids = all.voids.clone())),
         ("key_entry", again(|batch, all| batch.keys = all.keys.clone())),
@@ -164,6 +169,7 @@ async fn unknown_replicas_cannot_move(backend: impl Backend) {
     let to = |task, state| ReplicaMove {
         job: job_id(5),
         task: TaskIndex(task),
+        segment: 0,
         host: host_id(20),
         state,
     };
@@ -228,6 +234,27 @@ async fn another_coordinator_is_refused(backend: impl Backend) {
     assert_eq!(loaded(&*backend.open().await).await.sequence, 1);
 }
 
+/// A host has one result of each segment, and each moves by itself.
+async fn segments_have_results_of_their_own(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let second = ReplicaRow { segment: 1, ..replica(5, 1, 20) };
+    let key = |segment| ReplicaMove {
+        job: job_id(5),
+        task: TaskIndex(1),
+        segment,
+        host: host_id(20),
+        state: ReplicaState::Final,
+    };
+    let (replicas, moves) = (vec![second.clone()], vec![key(0)]);
+    store.commit(&Batch { replicas, moves, ..empty(2) }).await.unwrap();
+    let found = store.replicas(job_id(5), TaskIndex(1)).await.unwrap();
+    let first = ReplicaRow { state: ReplicaState::Final, ..replica(5, 1, 20) };
+    assert_eq!(found, [second.clone(), first], "the newest first");
+    assert_eq!(loaded(&*store).await.replicas, [replica(5, 0, 21), second]);
+    let refused = store.commit(&Batch { moves: vec![key(2)], ..empty(3) }).await;
+    assert!(matches!(refused, Err(CommitError::Missing { table: "replica", missing: 1 })));
+}
+
 /// More rows than any statement holds, in a number with many bits.
 async fn many_rows_fit(backend: impl Backend) {
     let store = filled(&backend).await;
@@ -235,6 +262,7 @@ async fn many_rows_fit(backend: impl Backend) {
     let moves = replicas.iter().map(|row| ReplicaMove {
         job: row.job,
         task: row.task,
+        segment: row.segment,
         host: row.host,
         state: ReplicaState::Final,
     });

@@ -1,6 +1,6 @@
 //! Reads: single rows, pages by key, sums, and the audit of the ledger.
 
-use tallymill_engine::rows::{Batch, JobState, SuspensionKind, TaskState};
+use tallymill_engine::rows::{Batch, JobState, ReplicaRow, SuspensionKind, TaskRow, TaskState};
 use tallymill_ledger::{AccountKind, Amount, TransferKind};
 use tallymill_protocol::{AccountId, Digest, Key, LeaseDigest, TaskIndex};
 use tallymill_storage::{
@@ -9,12 +9,13 @@ use tallymill_storage::{
 
 use crate::world::{
     Backend, account, balance, blob, books, empty, escrow, everything, filled, granted, host,
-    host_id, identity, job, job_id, key, once, owner, pending, replica, report, signed, suspension,
-    task, transfer, void,
+    host_id, identity, job, job_id, key, once, owner, pending, replica, report, segment, signed,
+    suspension, task, transfer, void,
 };
 
 crate::on_both! {
     single_rows_are_found, jobs_come_newest_first, tasks_come_by_index_and_by_decision,
+    a_long_task_shows_its_segments_and_the_output_of_its_last, a_list_of_replicas_ends,
     replicas_and_voids_of_a_task, reports_come_with_their_evidence, people_and_hosts_come_by_id,
     credit_is_listed_and_summed, transfers_are_filtered, operators_and_blobs,
     pages_are_limited, sound_books_pass_the_audit, every_rule_of_the_ledger_is_examined,
@@ -83,6 +84,36 @@ async fn tasks_come_by_index_and_by_decision(backend: impl Backend) {
     assert_eq!(decided, [with_output, Decided { task: failed, output: None }]);
     let rest = store.decided(job_id(5), Page::after(2, 9)).await.unwrap();
     assert_eq!(rest, [Decided { task: earlier, output: None }]);
+}
+
+/// The output that stands is that of the segment that decided the task, not of one before by the same host.
+async fn a_long_task_shows_its_segments_and_the_output_of_its_last(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let part = |segment: u32| ReplicaRow {
+        segment,
+        output: (segment == 2).then(|| vec![9; 4]),
+        ..replica(5, 3, 20)
+    };
+    let decided = TaskRow { segment: 2, ..task(5, 3, 2) };
+    let (replicas, tasks) = (vec![part(0), part(1), part(2)], vec![decided.clone()]);
+    store.commit(&Batch { replicas, tasks, ..empty(2) }).await.unwrap();
+    let found = store.decided(job_id(5), Page::after(1, 9)).await.unwrap();
+    assert_eq!(found, [Decided { task: decided, output: Some(vec![9; 4]) }]);
+    let rows = store.segments(job_id(5), TaskIndex(3), Page::first(9)).await.unwrap();
+    assert_eq!(rows, [segment(5, 3, 0), segment(5, 3, 1)]);
+    let rows = store.segments(job_id(5), TaskIndex(3), Page::after(0, 9)).await.unwrap();
+    assert_eq!(rows, [segment(5, 3, 1)]);
+    assert!(store.load().await.unwrap().segments.is_empty(), "a decided task goes no further");
+}
+
+async fn a_list_of_replicas_ends(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let part = |segment| ReplicaRow { segment, ..replica(5, 4, 20) };
+    let replicas = (0..=MAX_PAGE).map(part).collect();
+    store.commit(&Batch { replicas, ..empty(2) }).await.unwrap();
+    let found = store.replicas(job_id(5), TaskIndex(4)).await.unwrap();
+    let ends = (found[0].segment, found[found.len() - 1].segment);
+    assert_eq!((found.len(), ends), (MAX_PAGE as usize, (MAX_PAGE, 1)));
 }
 
 async fn replicas_and_voids_of_a_task(backend: impl Backend) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tallymill_engine::rows::{
     AccountRow, AccountStatus, AdminRow, BalanceRow, Batch, BlobRow, HostRow, Identity, JobRow,
     JobState, KeyRow, LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaMove, ReplicaRow,
-    ReplicaState, ReportRow, SuspensionKind, SuspensionRow, TaskRow, TaskState, TransferRow,
-    VoidRow,
+    ReplicaState, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
+    TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer, TransferKind};
 use tallymill_protocol::cbor::Blob;
@@ -147,6 +147,7 @@ pub fn replica(job: u8, task: u32, host: u8) -> ReplicaRow {
     ReplicaRow {
         job: job_id(job),
         task: TaskIndex(task),
+        segment: 0,
         host: host_id(host),
         owner: owner(1),
         attempt: AttemptId([host; 16]),
@@ -159,6 +160,20 @@ pub fn replica(job: u8, task: u32, host: u8) -> ReplicaRow {
         log: None,
         amount: Amount::new(7),
         final_after: Some(NOW),
+        at: NOW,
+    }
+}
+
+pub fn segment(job: u8, task: u32, segment: u32) -> SegmentRow {
+    SegmentRow {
+        job: job_id(job),
+        task: TaskIndex(task),
+        segment,
+        root: Digest([u8::try_from(segment).unwrap(); 32]),
+        fuel: 1 << 22 << segment,
+        snapshot: Digest([40; 32]),
+        length: 70_000,
+        host: host_id(20),
         at: NOW,
     }
 }
@@ -198,6 +213,7 @@ pub fn task(job: u8, task: u32, sequence: u64) -> TaskRow {
     TaskRow {
         job: job_id(job),
         task: TaskIndex(task),
+        segment: 0,
         sequence,
         state: TaskState::Final,
         host: Some(host_id(20)),
@@ -308,10 +324,12 @@ pub fn everything() -> Batch {
         moves: vec![ReplicaMove {
             job: job_id(5),
             task: TaskIndex(0),
+            segment: 0,
             host: host_id(20),
             state: ReplicaState::Final,
         }],
         tasks: vec![task(5, 0, 1)],
+        segments: vec![segment(5, 0, 0), segment(5, 3, 0), segment(5, 3, 1)],
         voids: vec![void(1, 5, 2)],
         suspensions: vec![suspension(SuspensionKind::Host), suspension(SuspensionKind::Module)],
         lifted: vec![(SuspensionKind::Host, [8; 32])],

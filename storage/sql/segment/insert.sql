@@ -1,0 +1,2 @@
+INSERT INTO segment (job, task, segment, root, fuel, snapshot, length, host, at)
+VALUES {rows}
