@@ -13,6 +13,8 @@ use tallymill_protocol::{AccountId, Digest};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
+use crate::snapshots::Snapshots;
+
 /// Why a blob is not stored or not read.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -56,6 +58,7 @@ pub struct BlobStore {
     directory: PathBuf,
     limit: u64,
     temporary: AtomicU64,
+    pub(crate) snapshots: Snapshots,
 }
 
 impl BlobStore {
@@ -71,7 +74,8 @@ impl BlobStore {
                 fs::remove_file(entry.path()).await?;
             }
         }
-        Ok(Self { directory: directory.to_owned(), limit, temporary: AtomicU64::new(0) })
+        let (directory, temporary) = (directory.to_owned(), AtomicU64::new(0));
+        Ok(Self { directory, limit, temporary, snapshots: Snapshots::default() })
     }
 
     fn path(&self, digest: Digest) -> PathBuf {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tallymill_engine::{CheckedReceipt, CheckedReport};
 use tallymill_protocol::work::ReportUpload;
 use tallymill_protocol::{
-    CoordinatorId, DecodeError, Digest, HostId, Lease, LeaseDigest, Message as _, Network, Receipt,
-    Report, VerifyError,
+    CoordinatorId, DecodeError, Digest, HostId, Lease, LeaseDigest, Message as _, Network, Outcome,
+    Receipt, Report, VerifyError, snapshot,
 };
 
 use crate::blobs::BlobStore;
+use crate::snapshots;
 
 /// Why a report as a whole is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,10 +103,13 @@ impl Checker<'_> {
                 .map_err(|source| ReportError::Receipt { at, source })?;
             let lease = leases.get(&receipt.lease).ok_or(ReportError::NoLease { at })?;
             let lease = Arc::clone(lease);
-            let refused = match fits(&receipt, &lease) {
-                Some(why) => Some(why),
-                None => self.bytes(&receipt, &output.0, &log.0).await,
-            };
+            let mut refused = fits(&receipt, &lease);
+            if refused.is_none() {
+                refused = self.bytes(&receipt, &output.0, &log.0).await;
+            }
+            if refused.is_none() && receipt.outcome == Outcome::Paused {
+                refused = snapshots::doubt(self.blobs, &receipt, lease.limits).await;
+            }
             let keep = |bytes: Vec<u8>, digest| (Digest::of(&bytes) == digest).then_some(bytes);
             let (output, log) = (keep(output.0, receipt.output), keep(log.0, receipt.log));
             receipts.push(CheckedReceipt { receipt, bytes: bytes.0, lease, output, log, refused });
@@ -186,6 +190,10 @@ impl Checker<'_> {
 /// Why a receipt does not fit its lease; `None` when it does.
 fn fits(receipt: &Receipt, lease: &Lease) -> Option<String> {
     let limits = &lease.limits;
+    let longest = match receipt.outcome {
+        Outcome::Paused => snapshot::max_len(limits),
+        _ => limits.output,
+    };
     let rules = [
         (receipt.format == 1, "format: must be 1".to_owned()),
         (lease.covers(receipt.task), format!("task: {} is not under its lease", receipt.task)),
@@ -195,11 +203,8 @@ fn fits(receipt: &Receipt, lease: &Lease) -> Option<String> {
             format!("fuel: {} is above the lease's limit of {}", receipt.fuel, limits.fuel),
         ),
         (
-            receipt.bytes_out <= limits.output,
-            format!(
-                "bytes_out: {} is above the lease's limit of {}",
-                receipt.bytes_out, limits.output
-            ),
+            receipt.bytes_out <= longest,
+            format!("bytes_out: {} is above the lease's limit of {longest}", receipt.bytes_out),
         ),
     ];
     rules.into_iter().find(|(holds, _)| !holds).map(|(_, why)| why)

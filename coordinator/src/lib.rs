@@ -16,6 +16,7 @@ pub mod pages;
 pub mod pipeline;
 mod quota;
 pub mod service;
+mod snapshots;
 pub mod tokens;
 
 pub use options::{Bounds, Options};

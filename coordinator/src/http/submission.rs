@@ -1,6 +1,8 @@
 //! Everything that is checked of a job before the engine sees it.
 
-use tallymill_protocol::{Digest, Inputs, Manifest, Signed, TableEntry, Visibility, merkle};
+use tallymill_protocol::{
+    Digest, Inputs, Manifest, Signed, TableEntry, Visibility, merkle, snapshot,
+};
 
 use super::auth::Caller;
 use super::problem::Problem;
@@ -45,6 +47,7 @@ pub async fn check(app: &App, caller: &Caller, manifest: &Manifest) -> Result<u6
         let problem = Problem::field("versions", "versions: not those of GET /api/v1/network");
         return Err(problem.next("update this client, or the coordinator"));
     }
+    snapshots_fit(app, manifest)?;
     module(app, caller, manifest.module).await?;
     for (at, file) in manifest.files.0.iter().enumerate() {
         let length = blob(app, caller, &format!("files[{at}].blob"), file.blob).await?;
@@ -60,6 +63,17 @@ pub async fn check(app: &App, caller: &Caller, manifest: &Manifest) -> Result<u6
             table(app, (digest, length), root, count).await
         }
     }
+}
+
+/// What a long task may have to upload between two segments must be a blob that this coordinator takes.
+fn snapshots_fit(app: &App, manifest: &Manifest) -> Result<(), Problem> {
+    let (longest, limit) = (snapshot::max_len(&manifest.limits), app.options.bounds.blob);
+    if manifest.steps.is_none() || longest <= limit {
+        return Ok(());
+    }
+    let detail = format!("limits: a snapshot may have {longest} bytes");
+    let problem = Problem::field("limits", detail).limit(&limit);
+    Err(problem.next("lower the limits of memory, output, log or files"))
 }
 
 /// The length of a blob that the caller may read: nobody gets at others' bytes by naming them in a job.

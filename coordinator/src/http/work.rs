@@ -11,7 +11,7 @@ use tallymill_engine::{Answer, Ask, Command, Granted, Reply, WorkAnswer};
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{Grant, MAX_INLINE, ReportAnswer, Verdict, WorkReply, WorkRequest};
 use tallymill_protocol::{
-    Digest, HostId, Inputs, Lease, Manifest, Message as _, Signed, TableEntry, merkle,
+    Digest, HostId, Inputs, Manifest, Message as _, Signed, TableEntry, merkle,
 };
 
 use super::auth::Caller;

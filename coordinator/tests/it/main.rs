@@ -13,6 +13,8 @@ mod reads;
 #[cfg(test)]
 mod reports;
 #[cfg(test)]
+mod steps;
+#[cfg(test)]
 mod submissions;
 #[cfg(test)]
 mod uploads;

@@ -77,6 +77,11 @@ impl World {
         Self::start_with(|_| {}).await
     }
 
+    /// A coordinator that takes blobs up to this length.
+    pub async fn with_blobs(blob: u64) -> Self {
+        Self::start_with(|options| options.bounds.blob = blob).await
+    }
+
     /// Starts with options that a test changes.
     pub async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let data = tempfile::tempdir().unwrap();
