@@ -22,7 +22,10 @@ pub(crate) struct Books {
     owed: BTreeMap<(Id, Id), i128>,
     leases: BTreeSet<(Digest, u32)>,
     repeated: u64,
-    paid_copies: BTreeMap<(Id, u32), u32>,
+    /// Results paid of each segment of each task; 0 where a task is not divided.
+    paid_copies: BTreeMap<(Id, u32, u32), u32>,
+    /// Fuel of each task before and after each of its paid segments.
+    chains: BTreeMap<(Id, u32, u32), BTreeSet<(u64, u64)>>,
     moved: BTreeMap<(Id, String), i128>,
     earned: BTreeMap<(Id, Id), i128>,
     posted: BTreeMap<(Id, Id), i128>,
@@ -51,7 +54,8 @@ pub(crate) struct Moved {
 /// What does not add up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
-    /// Payments beyond what receipts justify: per host and job, per copy too many, per lease settled again.
+    /// Payments beyond what receipts justify: per host and job, per copy too many, per lease settled again, per segment that
+    /// does not begin where the one before ended.
     pub(crate) double_paid: u64,
     /// Micro-credits that receipts justify and hosts did not get.
     pub(crate) unpaid: i128,
@@ -80,7 +84,13 @@ impl Books {
         // The compile fee is a whole number once per job and host, so it can be added beside the rounded prices.
         *self.owed.entry((job, host)).or_insert(first) += price;
         self.repeated += u64::from(!self.leases.insert((Digest(receipt.lease.0), receipt.task.0)));
-        *self.paid_copies.entry((job, receipt.task.0)).or_default() += u32::from(result);
+        let index = receipt.segment.map_or(0, |segment| segment.index);
+        let place = (job, receipt.task.0, index);
+        *self.paid_copies.entry(place).or_default() += u32::from(result);
+        if let Some(segment) = receipt.segment.filter(|_| result) {
+            let span = (segment.fuel_before, segment.fuel_after);
+            self.chains.entry(place).or_default().insert(span);
+        }
         Ok(())
     }
 
@@ -129,12 +139,12 @@ impl Books {
             over += u64::from(earned > owed) + u64::from(posted > earned);
             unpaid += (owed - earned).max(0);
         }
-        let double_paid = over + self.repeated + self.copies_too_many();
+        let double_paid = over + self.repeated + self.copies_too_many() + self.overlapping();
         Findings { double_paid, unpaid, imbalance: self.imbalance() }
     }
 
     fn copies_too_many(&self) -> u64 {
-        let beyond = |((job, _), copies): (&(Id, u32), &u32)| {
+        let beyond = |((job, ..), copies): (&(Id, u32, u32), &u32)| {
             let allowed = match self.jobs.get(job).map(|manifest| manifest.policy) {
                 Some(Policy::Quorum { n }) => u32::from(n),
                 _ => 1,
@@ -142,6 +152,19 @@ impl Books {
             u64::from(copies.saturating_sub(allowed))
         };
         self.paid_copies.iter().map(beyond).sum()
+    }
+
+    /// Paid segments that do not begin where the one before ended: some fuel of their task is paid twice, or was never run.
+    fn overlapping(&self) -> u64 {
+        let goes_on = |(job, task, index): &(Id, u32, u32), spans: &BTreeSet<(u64, u64)>| {
+            let before = index.checked_sub(1).map(|before| self.chains.get(&(*job, *task, before)));
+            let expected = match before {
+                None => Some(0),
+                Some(spans) => spans.and_then(|spans| spans.first()).map(|span| span.1),
+            };
+            spans.len() == 1 && spans.first().map(|span| span.0) == expected
+        };
+        self.chains.iter().map(|(place, spans)| u64::from(!goes_on(place, spans))).sum()
     }
 
     fn imbalance(&self) -> i128 {

@@ -3,7 +3,7 @@
 use tallymill_protocol::cbor::{List, Text};
 use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, Inputs, Interface, LeaseDigest, Limits, Micros, Network,
-    Nonce, Outcome, Requirements, Tariff, TaskIndex, Versions, Visibility,
+    Nonce, Outcome, Requirements, Segment, Tariff, TaskIndex, Versions, Visibility,
 };
 
 use super::*;
@@ -135,6 +135,31 @@ fn a_task_paid_to_a_second_host_is_found_unless_the_policy_wants_two() {
         books.findings().double_paid
     };
     assert_eq!([second(Policy::Trusted), second(Policy::Quorum { n: 2 })], [1, 0]);
+}
+
+/// What a chain of these spans of fuel, one segment each, is found to have paid too much.
+fn chain(spans: &[(u32, u64, u64)]) -> u64 {
+    let mut books = Books::default();
+    books.job(JOB, manifest(Policy::Trusted));
+    for (at, (index, fuel_before, fuel_after)) in (0..).zip(spans) {
+        let mut part = receipt(0, fuel_after - fuel_before);
+        part.lease = LeaseDigest([at; 32]);
+        let (before, after, index) = (Digest::ZERO, Digest::ZERO, *index);
+        let (fuel_before, fuel_after) = (*fuel_before, *fuel_after);
+        part.segment = Some(Segment { index, before, after, fuel_before, fuel_after });
+        books.receipt(JOB, HOST, &part, true).unwrap();
+    }
+    books.findings().double_paid
+}
+
+#[test]
+fn each_segment_of_a_long_task_is_paid_once_and_they_do_not_overlap() {
+    assert_eq!(chain(&[(0, 0, 5), (1, 5, 9), (2, 9, 9)]), 0);
+    assert_eq!(chain(&[(0, 0, 5), (1, 5, 9), (1, 5, 9)]), 1, "a segment twice");
+    assert_eq!(chain(&[(0, 0, 5), (1, 4, 9)]), 1, "a unit of fuel twice");
+    assert_eq!(chain(&[(0, 0, 5), (2, 5, 9)]), 1, "a segment that none leads to");
+    assert_eq!(chain(&[(0, 1, 5)]), 1, "a chain that begins somewhere");
+    assert_eq!(chain(&[(0, 0, 5), (0, 0, 6)]), 2, "two results of one segment that differ");
 }
 
 #[test]
