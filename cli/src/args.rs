@@ -236,6 +236,9 @@ pub struct SubmitArgs {
     /// Hosts of different owners that must agree; 1 runs it once, on your own machines only.
     #[arg(long, default_value_t = 2)]
     pub quorum: u8,
+    /// The module works in steps: fuel of a step, and fuel after which another machine may go on (2^22 at least).
+    #[arg(long, value_name = "BUDGET:SEGMENT", requires = "fuel")]
+    pub steps: Option<String>,
     /// The most it may cost, credits.
     #[arg(long)]
     pub budget: Option<u64>,

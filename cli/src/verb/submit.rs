@@ -72,6 +72,10 @@ fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
         .fold(job, |job, (name, bytes)| job.file(&name, bytes));
     job = if args.private { job.private() } else { job };
     job = args.budget.map_or(job.clone(), |credits| job.budget(credits.saturating_mul(1_000_000)));
+    if let Some(steps) = &args.steps {
+        let (budget, segment) = steps_of(steps)?;
+        job = job.steps(budget, segment);
+    }
     let (job, sample) = inputs(job, args)?;
     Ok(job.limits(fitting(args, &module, &sample)?))
 }
@@ -118,6 +122,13 @@ fn range_of(text: &str) -> Result<(u64, u64), Usage> {
     Ok((from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?))
 }
 
+fn steps_of(text: &str) -> Result<(u64, u64), Usage> {
+    let wrong =
+        || Usage(format!("--steps {text}: write BUDGET:SEGMENT, for example 10000000:60000000000"));
+    let (budget, segment) = text.split_once(':').ok_or_else(wrong)?;
+    Ok((budget.parse().map_err(|_| wrong())?, segment.parse().map_err(|_| wrong())?))
+}
+
 /// The limits told, or four times what the largest of the inputs tried here used.
 fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Result<Limits> {
     let mut limits = limits(&args.limits);
@@ -151,5 +162,9 @@ mod tests {
     fn ranges_are_inclusive_and_rubbish_is_named() {
         assert_eq!(range_of("2..=2300").unwrap(), (2, 2300));
         assert!(range_of("2-9").unwrap_err().to_string().contains("FROM..=TO"));
+        assert_eq!(steps_of("5:4194304").unwrap(), (5, 4_194_304));
+        for wrong in ["5", "5:", ":5", "5:-1"] {
+            assert!(steps_of(wrong).unwrap_err().to_string().contains("BUDGET:SEGMENT"));
+        }
     }
 }
