@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tallymill_protocol::snapshot::SnapshotError;
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Digest, Limits, Outcome, Receipt, TaskIndex, Versions};
 use tallymill_sandbox::{
@@ -45,6 +46,12 @@ pub enum VerifyError {
         /// The segment.
         index: u32,
     },
+    /// It is about a whole task, where a segment was expected.
+    #[error("the receipt is about a whole task, not about a segment of one")]
+    Whole,
+    /// What should be the snapshot before a segment is none.
+    #[error("the segment cannot be begun: {0}")]
+    Snapshot(#[source] SnapshotError),
     /// An outcome of a later version.
     #[error("the receipt's outcome (kind {kind}, code {code}) is unknown to this program")]
     Outcome {

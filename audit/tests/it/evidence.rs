@@ -1,7 +1,9 @@
 //! The chain of signatures: whole, and broken at each of its links.
 
 use tallymill_audit::{Doubt, Evidence, EvidenceError, check_signatures};
-use tallymill_protocol::{Digest, HostId, JobId, Key, Keypair, LeaseDigest, Network, TaskIndex};
+use tallymill_protocol::{
+    Digest, HostId, JobId, Key, Keypair, LeaseDigest, Network, Segment, TaskIndex,
+};
 
 use crate::world::World;
 
@@ -148,4 +150,18 @@ fn an_input_that_the_submitter_did_not_sign_is_refused() {
     let mut world = World::table();
     world.entry.as_mut().unwrap().entry[0] ^= 1;
     assert!(refused(&world), "an entry that is not under the root");
+}
+
+#[test]
+fn a_later_segment_has_read_its_input_and_more() {
+    let told = |index, more: i64| {
+        let mut world = World::table();
+        let receipt = &mut world.receipts[1];
+        receipt.bytes_in = receipt.bytes_in.checked_add_signed(more).unwrap();
+        let (before, after, fuel_before, fuel_after) = (Digest::ZERO, Digest::ZERO, 0, 0);
+        receipt.segment = Some(Segment { index, before, after, fuel_before, fuel_after });
+        check_signatures(&world.evidence(), None).is_ok()
+    };
+    assert_eq!([told(0, 0), told(0, 1)], [true, false], "the first begins with its input alone");
+    assert_eq!([told(1, 70_000), told(1, -1)], [true, false]);
 }

@@ -6,7 +6,9 @@
     reason = "the helpers of a test fail the test; clippy only exempts functions marked as tests"
 )]
 
+mod disputes;
 mod evidence;
 mod execution;
 mod local;
+mod segments;
 mod world;
