@@ -63,7 +63,7 @@ fn a_host_whose_lies_come_and_go_is_caught_at_one_of_them() {
     impl Claims for Mixed {
         type Error = &'static str;
         fn root_after(&mut self, steps: u64) -> Result<Digest, &'static str> {
-            if steps % 3 == 0 {
+            if steps.is_multiple_of(3) {
                 Host::honest().root_after(steps)
             } else {
                 Ok(Digest::of(&steps.to_be_bytes()))
