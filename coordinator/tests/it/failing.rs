@@ -68,6 +68,7 @@ reads! {
         fn tasks(&self, job: JobId, state: Option<TaskState>, page: Page<TaskIndex>) -> Answer<'_, Vec<TaskRow>>;
         fn decided(&self, job: JobId, page: Page<u64>) -> Answer<'_, Vec<Decided>>;
         fn replicas(&self, job: JobId, task: TaskIndex) -> Answer<'_, Vec<ReplicaRow>>;
+        fn segments(&self, job: JobId, task: TaskIndex, page: Page<u32>) -> Answer<'_, Vec<SegmentRow>>;
         fn voids(&self, job: JobId, task: TaskIndex, page: Page<u64>) -> Answer<'_, Vec<VoidRow>>;
     }
     Accounts {
