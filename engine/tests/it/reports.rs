@@ -32,6 +32,22 @@ fn two_owners_that_agree_decide_and_are_paid_once() {
 }
 
 #[test]
+fn the_evidence_of_a_payment_is_in_the_order_of_tasks_whatever_that_of_the_report() {
+    let mut world = World::new();
+    world.join(2, 2);
+    world.submit(&manifest(3, Policy::Trusted));
+    let lease = world.lease_wide(2, 3).remove(0);
+    let receipts: Vec<_> =
+        [2, 0, 1].map(|task| world.receipt(&lease, task, Run::honest(task))).into();
+    let leaf = |at: usize| merkle::leaf(&receipts[at].bytes);
+    let expected = merkle::root(&[leaf(1), leaf(2), leaf(0)]);
+    let report = world.report(2, receipts);
+    world.send_report(2, report);
+    let paid = world.store.transfers.iter().rfind(|row| row.transfer.host.is_some()).unwrap();
+    assert_eq!(paid.transfer.evidence, expected);
+}
+
+#[test]
 fn a_third_host_breaks_a_tie_and_the_loser_is_not_paid() {
     let mut world = World::with_hosts(3);
     let job = world.quorum(1);

@@ -169,17 +169,19 @@ fn a_late_segment_is_taken_while_its_task_stands_there_and_superseded_after() {
 
 #[test]
 fn hosts_that_still_run_an_agreed_segment_are_told_to_stop() {
-    let (mut world, _) = one_task(3);
-    let slow = world.give(3, 1).remove(0);
-    let second = world.give(4, 1).remove(0);
+    let (mut world, job) = one_task(3);
+    let late = [3, 4].map(|number| (number, world.give(number, 1).remove(0)));
     world.pass(100 * SECOND);
-    world.go(4, &second);
-    let third = world.give(5, 1).remove(0);
-    let again = world.give(3, 1);
-    assert!(again.is_empty() || again[0].0.attempt != slow.0.attempt);
-    world.go(5, &third);
-    assert_eq!(world.progress(3, &slow.0).stop, [slow.0.attempt]);
+    let (running, start) = world.give(5, 1).remove(0);
+    let verdicts = late.map(|(number, given)| world.go(number, &given));
+    assert_eq!(verdicts, [Verdict::Taken, Verdict::Settled]);
+    assert_eq!(world.progress(5, &running).stop, [running.attempt]);
     assert!(world.store.leases.is_empty());
+    let view = world.engine.job(job).unwrap();
+    assert_eq!((view.leased, view.reserved), (0, tallymill_ledger::Amount::ZERO));
+    world.restart();
+    assert_eq!(world.go(5, &(running, start)), Verdict::Superseded);
+    assert_eq!(world.give(5, 1).remove(0).1.index, 1, "it may run the next one");
 }
 
 #[test]
