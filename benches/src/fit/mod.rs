@@ -47,7 +47,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 7)]
     rounds: u32,
     /// Picoseconds of a unit of fuel.
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 25.0)]
     unit: f64,
 }
 

@@ -14,17 +14,19 @@
 pub(crate) const HARM: f64 = 0.5;
 /// What the search aims at for them, to leave room for the errors of measuring.
 const BUSY: f64 = 0.6;
-/// The band of the kernels' rates that it aims at.
-const LOW: f64 = 0.62;
-const HIGH: f64 = 1.62;
+/// The band of the kernels' rates that it aims at, and how much a rate outside of it counts against
+/// other broken bounds.
+const LOW: f64 = 0.66;
+const HIGH: f64 = 1.5;
+const KERNELS: f64 = 20.0;
 /// Least rates of guests that wait, to choose from: the first, and the next as a share of it.
 const WAITING: f64 = 0.5;
 const LESS: f64 = 0.93;
 const CHOICES: usize = 40;
 /// How much it counts that a micro-kernel pays more than its time, against a broken bound.
-const EXCESS: f64 = 1e-4;
-/// Bounds are held when none is broken by more than this.
-const HELD: f64 = 0.03;
+const EXCESS: f64 = 1e-3;
+/// The band is held when no kernel is outside by more than this.
+const HELD: f64 = 0.1;
 /// Sweeps over all weights, at most.
 const SWEEPS: u32 = 4000;
 
@@ -106,7 +108,7 @@ impl<'a> Search<'a> {
         Self { rows, least, weights, rates, waiting: WAITING }
     }
 
-    /// Goes down until nothing moves, and gives by how much the worst bound is broken.
+    /// Goes down until nothing moves, and gives by how much the worst kernel is outside the band.
     fn settle(&mut self) -> f64 {
         for _ in 0..SWEEPS {
             let moved = (0..self.weights.len()).map(|at| self.step(at)).fold(0.0, f64::max);
@@ -114,8 +116,8 @@ impl<'a> Search<'a> {
                 break;
             }
         }
-        let broken = self.rows.iter().zip(&self.rates).map(|(row, rate)| self.beyond(row, *rate));
-        broken.map(f64::abs).fold(0.0, f64::max)
+        let kernels = self.rows.iter().zip(&self.rates).filter(|(row, _)| row.role == Role::Kernel);
+        kernels.map(|(row, rate)| self.beyond(row, *rate).abs()).fold(0.0, f64::max)
     }
 
     /// How far a rate is outside its bounds: negative below, positive above.
@@ -134,8 +136,9 @@ impl<'a> Search<'a> {
         for (row, rate) in self.rows.iter().zip(&self.rates) {
             let factor = row.factors[at];
             let beyond = self.beyond(row, *rate);
-            let broken = f64::from(u8::from(beyond != 0.0));
-            slope += factor * (beyond + EXCESS * (rate - 1.0));
+            let counts = if row.role == Role::Kernel { KERNELS } else { 1.0 };
+            let broken = if beyond == 0.0 { 0.0 } else { counts };
+            slope += factor * (beyond * counts + EXCESS * (rate - 1.0));
             curve += factor * factor * (broken + EXCESS);
         }
         if curve == 0.0 {
