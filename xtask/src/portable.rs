@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// Threads, each with engines of its own.
     #[arg(long, default_value_t = 2)]
     threads: u32,
+    /// Compare modules of this family only.
+    #[arg(long)]
+    family: Option<String>,
     /// A file to write the result to as well.
     #[arg(long)]
     record: Option<PathBuf>,
@@ -41,6 +44,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     cargo.arg("--seed").arg(options.seed.to_string());
     cargo.arg("--threads").arg(options.threads.to_string());
     cargo.arg("--folder").arg(repo::target().join("portable"));
+    if let Some(family) = &options.family {
+        cargo.arg("--family").arg(family);
+    }
     if let Some(file) = &options.record {
         cargo.arg("--record").arg(file);
     }

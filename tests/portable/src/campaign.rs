@@ -22,6 +22,8 @@ pub struct Campaign {
     pub threads: usize,
     /// A command that runs this program as it was built for another processor.
     pub emulated: Option<String>,
+    /// The only family to compare.
+    pub family: Option<String>,
     /// Differences after which it ends.
     pub stop_at: u64,
 }
@@ -73,7 +75,7 @@ impl Campaign {
         while shared.is_open(self) {
             let seed = self.seed + shared.next.fetch_add(1, Ordering::Relaxed);
             let before = tally.modules;
-            let difference = compare(&mut bench, seed, &mut tally)?;
+            let difference = compare(&mut bench, seed, self.family.as_deref(), &mut tally)?;
             shared.found.fetch_add(u64::from(difference.is_some()), Ordering::Relaxed);
             found.extend(difference);
             let done = shared.done.fetch_add(tally.modules - before, Ordering::Relaxed);

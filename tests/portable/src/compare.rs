@@ -108,17 +108,25 @@ pub struct Found {
     pub modules: [Vec<u8>; 2],
 }
 
-/// Compares the case of one seed.
+/// Compares the case of one seed; with `only`, if it is of that family.
 ///
 /// # Errors
 /// When a generator or an engine is broken.
-pub fn compare(bench: &mut Bench, seed: u64, tally: &mut Tally) -> anyhow::Result<Option<Found>> {
+pub fn compare(
+    bench: &mut Bench,
+    seed: u64,
+    only: Option<&str>,
+    tally: &mut Tally,
+) -> anyhow::Result<Option<Found>> {
     tally.seeds += 1;
     let Some(Case { family, module, task, .. }) =
         case(seed).with_context(|| format!("seed {seed}"))?
     else {
         return Ok(None);
     };
+    if only.is_some_and(|only| only != family) {
+        return Ok(None);
+    }
     let Ok(metered) = screen(&module) else { return Ok(None) };
     let (answer, difference) = bench
         .run(&Subject { guest: &module, metered: &metered, task: &task })

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use tallymill_portable::{Campaign, Found, Report, serve};
+use tallymill_portable::{Campaign, Found, Report, families, serve};
 
 /// Compare what engines make of the same metered modules.
 #[derive(Parser)]
@@ -26,6 +26,9 @@ struct Options {
     /// A file to write the result to as well.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// Compare modules of this family only.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(families()))]
+    family: Option<String>,
     /// Differences after which to stop.
     #[arg(long, default_value_t = 1)]
     stop_at: u64,
@@ -55,8 +58,8 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let Options { modules, seed, threads, stop_at, .. } = *options;
-    let emulated = options.emulated.clone();
-    let report = Campaign { modules, seed, threads, emulated, stop_at }
+    let (emulated, family) = (options.emulated.clone(), options.family.clone());
+    let report = Campaign { modules, seed, threads, emulated, family, stop_at }
         .run(|done| note(&format!("{done} modules")))?;
     for found in &report.found {
         show(found, options)?;

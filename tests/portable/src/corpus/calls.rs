@@ -46,7 +46,10 @@ const VECTORS: u64 = 512;
 pub(super) fn random(draw: &mut Draw) -> String {
     let offered = profile().imports;
     let mut body = vectors(draw);
-    for _ in 0..draw.between(5, 60) {
+    if draw.chance(1, 2) {
+        body += &one_file(draw, offered);
+    }
+    for _ in 0..draw.between(10, 100) {
         let import = choose(draw, offered);
         let arguments = arguments(draw, import);
         if import.results.is_empty() {
@@ -62,6 +65,46 @@ pub(super) fn random(draw: &mut Draw) -> String {
         }
     }
     text::module("1", &names(), &body).replacen(text::FD_WRITE, &imports(offered), 1)
+}
+
+/// The descriptor that the first file gets.
+const FIRST: u64 = 4;
+
+/// A file that is made, written, read and moved about in.
+fn one_file(draw: &mut Draw, offered: &[Import]) -> String {
+    const WORK: [&str; 10] = [
+        "fd_write",
+        "fd_write",
+        "fd_read",
+        "fd_seek",
+        "fd_seek",
+        "fd_tell",
+        "fd_pwrite",
+        "fd_pread",
+        "fd_fdstat_set_flags",
+        "fd_filestat_set_size",
+    ];
+    let (rights, flags) = (rights(draw), draw.below(2));
+    let mut text = format!(
+        "(call $mix (i64.extend_i32_u (call $path_open (i32.const 3) (i32.const 0) (i32.const {}) (i32.const 1) (i32.const 1)
+          (i64.const {rights}) (i64.const 0) (i32.const {flags}) (i32.const {RESULTS}))))\n",
+        1024 + 64
+    );
+    for _ in 0..draw.between(5, 40) {
+        let name = draw.pick(&WORK);
+        let Some(import) = offered.iter().find(|import| import.name == name) else { continue };
+        let mut all = format!("(i32.const {FIRST})");
+        for (at, ty) in import.params.iter().enumerate().skip(1) {
+            let _ = match ty {
+                Ty::I32 => write!(all, " (i32.const {})", usual(draw, name, at)),
+                Ty::I64 => {
+                    write!(all, " (i64.const {})", i64::from(draw.bits().to_le_bytes()[0]) - 20)
+                }
+            };
+        }
+        let _ = writeln!(text, "(call $mix (i64.extend_i32_u (call ${name} {all})))");
+    }
+    text + "(call $show)\n"
 }
 
 /// Calls of host functions whose numbers come from a table.
@@ -176,6 +219,7 @@ fn arguments(draw: &mut Draw, import: &Import) -> String {
     let mut is_length = false;
     for (at, ty) in import.params.iter().enumerate() {
         let word = match ty {
+            Ty::I64 if import.name == "path_open" && !wild => rights(draw),
             Ty::I64 => wide(draw),
             Ty::I32 if wild && draw.chance(1, 3) => draw.bits() >> 32,
             Ty::I32 if is_length => length(name),
@@ -205,6 +249,12 @@ fn path_position(function: &str, at: usize) -> bool {
     }
 }
 
+/// Rights: most often all, to read, to write, or both.
+fn rights(draw: &mut Draw) -> u64 {
+    const ALL: u64 = (1 << 30) - 1;
+    draw.pick(&[ALL, ALL, ALL, ALL, 2 | 64, 2, 64, 0])
+}
+
 fn wide(draw: &mut Draw) -> u64 {
     match draw.below(8) {
         0 => draw.bits(),
@@ -216,7 +266,7 @@ fn wide(draw: &mut Draw) -> u64 {
 }
 
 fn usual(draw: &mut Draw, function: &str, at: usize) -> u64 {
-    let descriptor = |draw: &mut Draw| if draw.chance(2, 3) { draw.below(8) } else { 3 };
+    let descriptor = |draw: &mut Draw| draw.pick(&[0, 1, 2, 3, 3, 4, 4, 4, 5, 5, 6, 9]);
     match (function, at) {
         ("args_get" | "environ_get" | "args_sizes_get" | "environ_sizes_get", _) => {
             BUFFERS + draw.below(4) * 512
@@ -235,7 +285,7 @@ fn usual(draw: &mut Draw, function: &str, at: usize) -> u64 {
         ("fd_prestat_dir_name", 1) => BUFFERS,
         ("fd_prestat_dir_name", 2) => draw.below(3),
         ("fd_fdstat_set_flags", 1) => draw.pick(&[0, 1, 4, 31, 32]),
-        ("path_open", 4) => draw.pick(&[0, 1, 1, 1, 2, 3, 5, 8, 9, 15]),
+        ("path_open", 4) => draw.pick(&[0, 0, 1, 1, 1, 1, 2, 5, 8, 9, 15]),
         ("path_open", 7) => draw.pick(&[0, 0, 1, 1, 4, 64]),
         ("path_rename", 3) => 3,
         (_, 0) => descriptor(draw),

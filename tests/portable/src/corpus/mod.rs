@@ -90,9 +90,10 @@ fn task(draw: &mut Draw, family: &str) -> TaskSpec {
 /// Limits of which one is sometimes so tight that it is met.
 fn limits(draw: &mut Draw, family: &str) -> Limits {
     let most = match family {
-        "slices" => 10_000_000,
-        "recursion" | "copies" => 4_000_000,
-        _ => 500_000,
+        "slices" => 12_000_000,
+        "recursion" | "copies" | "calls" | "hosttables" => 4_000_000,
+        "smith" => 600_000,
+        _ => 2_000_000,
     };
     Limits {
         fuel: if draw.chance(1, 4) { draw.magnitude(most) } else { most },

@@ -7,9 +7,16 @@ const MODULES: u64 = 2_000;
 
 #[test]
 fn two_thousand_modules_end_alike_on_all_engines() {
-    let report = Campaign { modules: MODULES, seed: 0, threads: 2, emulated: None, stop_at: 1 }
-        .run(|_| ())
-        .unwrap();
+    let report = Campaign {
+        modules: MODULES,
+        seed: 0,
+        threads: 2,
+        emulated: None,
+        family: None,
+        stop_at: 1,
+    }
+    .run(|_| ())
+    .unwrap();
     if let Some(found) = report.found.first() {
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         panic!("seed {}: {:?} {:?}", found.seed, found.save(folder).unwrap(), found.difference);
