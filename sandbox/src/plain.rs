@@ -11,6 +11,9 @@ use crate::engine::{EngineError, config, pool};
 use crate::task::{TaskSpec, Void};
 use crate::wasi::{self, Ending, Guest, Halt, Host, Memory};
 
+/// What a run may use where the engine counts: more than any run uses.
+const FUEL: u64 = 1 << 62;
+
 /// What the engine itself does to keep a guest bounded and deterministic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
@@ -85,6 +88,14 @@ impl PlainModule {
     /// # Errors
     /// When it did not end by itself with code 0.
     pub fn run(&self, task: &TaskSpec) -> Result<Vec<u8>, Void> {
+        self.run_counted(task).map(|(output, _)| output)
+    }
+
+    /// As [`PlainModule::run`], with the engine's own count of fuel, instantiation left out; 0 where it does not count.
+    ///
+    /// # Errors
+    /// As [`PlainModule::run`].
+    pub fn run_counted(&self, task: &TaskSpec) -> Result<(Vec<u8>, u64), Void> {
         let cell = Cell { guest: Guest::new(task), memory: None };
         let mut store = Store::new(&self.engine, cell);
         match self.drive(&mut store) {
@@ -92,15 +103,19 @@ impl PlainModule {
             Err(error) if is_success(&error) => {}
             Err(error) => return Err(Void::new(VoidCause::Other, format!("{error:#}"))),
         }
-        Ok(store.into_data().guest.output)
+        let left = store.get_fuel().unwrap_or(FUEL);
+        Ok((store.into_data().guest.output, FUEL - left))
     }
 
     fn drive(&self, store: &mut Store<Cell>) -> wasmtime::Result<()> {
         if self.guard == Guard::Engine {
-            store.set_fuel(u64::MAX)?;
+            store.set_fuel(FUEL)?;
             store.set_epoch_deadline(1);
         }
         let instance = self.pre.instantiate(&mut *store)?;
+        if self.guard == Guard::Engine {
+            store.set_fuel(FUEL)?;
+        }
         store.data_mut().memory = instance.get_memory(&mut *store, "memory");
         instance.get_typed_func::<(), ()>(&mut *store, "_start")?.call(store, ())
     }

@@ -65,9 +65,9 @@ fn binary(ty: ValType, op: &I<'static>) -> [Micro; 2] {
 }
 
 /// `x = op(x, y) | constant`: for operators whose own results would end a chain.
-fn kept(ty: ValType, op: &I<'static>, or: [I<'static>; 2]) -> [Micro; 2] {
+fn kept(ty: ValType, op: &I<'static>, or: &[I<'static>; 2]) -> [Micro; 2] {
     let values = |x| [I::LocalGet(x), I::LocalGet(Y), op.clone()];
-    let one = |x| [&values(x)[..], &or, &[I::LocalSet(x)]].concat();
+    let one = |x| [&values(x)[..], or, &[I::LocalSet(x)]].concat();
     both(&format!("{op:?}"), ty, one)
 }
 
@@ -87,9 +87,9 @@ fn integers() -> Vec<Micro> {
     all.extend(short.iter().flat_map(|op| unary(I32, op)));
     all.extend([I::I64Clz, I::I64Popcnt, I::I64Extend8S].iter().flat_map(|op| unary(I64, op)));
     let long = [I::I64DivS, I::I64DivU, I::I64RemS, I::I64RemU];
-    all.extend(long.iter().flat_map(|op| kept(I64, op, [I::I64Const(LONG), I::I64Or])));
+    all.extend(long.iter().flat_map(|op| kept(I64, op, &[I::I64Const(LONG), I::I64Or])));
     let short = [I::I32DivS, I::I32DivU, I::I32RemS, I::I32RemU];
-    all.extend(short.iter().flat_map(|op| kept(I32, op, [I::I32Const(0x6fff_ffff), I::I32Or])));
+    all.extend(short.iter().flat_map(|op| kept(I32, op, &[I::I32Const(0x6fff_ffff), I::I32Or])));
     all
 }
 

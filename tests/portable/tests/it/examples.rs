@@ -8,7 +8,7 @@ use tallymill_protocol::{Limits, Outcome, TaskIndex};
 use tallymill_sandbox::{InputFile, JobSpec, TaskSpec, screen, with_stack};
 
 /// The tasks that are compared: all of the kernels, which are small, a prime and another exponent, and one each of the rest.
-fn chosen(name: &str, index: usize, tasks: usize) -> bool {
+pub fn chosen(name: &str, index: usize, tasks: usize) -> bool {
     match name {
         "kernels" => true,
         "mersenne" => index == 2281 - 2 || index == 1000,
@@ -16,7 +16,7 @@ fn chosen(name: &str, index: usize, tasks: usize) -> bool {
     }
 }
 
-fn guest(name: &str) -> PathBuf {
+pub fn guest(name: &str) -> PathBuf {
     let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(default, PathBuf::from);
     let path = target.join("guests").join(name).with_extension("wasm");
@@ -24,16 +24,20 @@ fn guest(name: &str) -> PathBuf {
     path
 }
 
-fn compare(example: &example_inputs::Example) {
-    let guest = std::fs::read(guest(example.name)).unwrap();
-    let metered = screen(&guest).unwrap();
+pub fn job(example: &example_inputs::Example) -> Arc<JobSpec> {
     let mut job = JobSpec::new(Limits::default());
     job.files = example
         .files
         .iter()
         .map(|(name, bytes)| InputFile { name: (*name).to_owned(), bytes: bytes.as_slice().into() })
         .collect();
-    let job = Arc::new(job);
+    Arc::new(job)
+}
+
+fn compare(example: &example_inputs::Example) {
+    let guest = std::fs::read(guest(example.name)).unwrap();
+    let metered = screen(&guest).unwrap();
+    let job = job(example);
     let mut bench = Bench::new(1, None).unwrap();
     let tasks = example.inputs.len();
     for (at, input) in

@@ -7,5 +7,6 @@
 
 mod bench;
 mod corpus;
+mod differential;
 mod examples;
 mod javascript;
