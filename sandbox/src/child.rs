@@ -75,7 +75,8 @@ fn refusal(confinement: Confinement, layers: &[Layer]) -> Option<String> {
 
 fn run(arguments: &mut impl Iterator<Item = OsString>) -> io::Result<()> {
     let confinement = argument(arguments)?;
-    let (layers, engine) = confine(Role::Run, || Engine::new(1));
+    let role = Role::Run { cpu_seconds: argument(arguments)? };
+    let (layers, engine) = confine(role, || Engine::new(1));
     run_child(confinement, refusal(confinement, &layers), engine)
 }
 

@@ -119,8 +119,8 @@ pub(crate) fn gaps(layers: &[Layer]) -> String {
 /// What a child is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Running the tasks of one payer.
-    Run,
+    /// Running the tasks of one payer, for so long.
+    Run { cpu_seconds: u64 },
     /// Compiling one module within these amounts.
     Compile { cpu_seconds: u64, memory: u64 },
 }
@@ -189,7 +189,8 @@ fn limit_resources(role: Role) -> io::Result<(Strength, String)> {
     limit(Resource::Fsize, 0)?;
     limit(Resource::Nofile, DESCRIPTORS)?;
     match role {
-        Role::Run => {
+        Role::Run { cpu_seconds } => {
+            limit(Resource::Cpu, cpu_seconds)?;
             limit(Resource::As, mapped + RUN_ADDRESSES)?;
             let data = Rlimit { current: Some(RUN_MEMORY), maximum: Some(MOST_RUN_MEMORY) };
             setrlimit(Resource::Data, within(Resource::Data, data))?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -110,6 +110,7 @@ impl Launcher {
         command.stderr(if self.show_errors { Stdio::inherit() } else { Stdio::null() });
         Ok(Link {
             child: spawn(command)?,
+            born: Instant::now(),
             stream: ours,
             outgoing: Vec::new(),
             sent: 0,
@@ -163,6 +164,7 @@ impl From<WireError> for Broken {
 #[derive(Debug)]
 pub(crate) struct Link {
     child: Child,
+    born: Instant,
     stream: UnixStream,
     outgoing: Vec<u8>,
     sent: usize,
@@ -174,6 +176,11 @@ impl Link {
     /// The child's process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Time since it was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.born.elapsed()
     }
 
     /// Lets a child that runs have `bytes` of writable memory in all.

@@ -27,6 +27,10 @@ const START_WALL: Duration = Duration::from_secs(30);
 const AHEAD_TASKS: usize = 512;
 /// Most bytes of input sent ahead of their results, unless one task alone has more.
 const AHEAD_BYTES: usize = 4 << 20;
+/// Age at which a child is replaced, unless a single task may take longer.
+const OLDEST: Duration = Duration::from_secs(3600);
+/// Threads of a child that use processor time: one that listens, one that runs guests.
+const BUSY_THREADS: u64 = 2;
 /// Times a child is started again before the batch is given up, when it dies before it is ready.
 const STARTS: u32 = 3;
 
@@ -36,6 +40,7 @@ pub struct Runner {
     launcher: Launcher,
     prepared: Prepared,
     wall: Duration,
+    oldest: Duration,
     link: Option<Link>,
     job: Option<Arc<JobSpec>>,
     next_number: u32,
@@ -79,8 +84,23 @@ struct Stopped {
 impl Runner {
     /// A runner whose tasks may take `wall` of wall-clock time each. The child starts with the first batch.
     #[must_use]
-    pub const fn new(launcher: Launcher, prepared: Prepared, wall: Duration) -> Self {
-        Self { launcher, prepared, wall, link: None, job: None, next_number: 0, granted: 0 }
+    pub fn new(launcher: Launcher, prepared: Prepared, wall: Duration) -> Self {
+        let oldest = OLDEST.max(wall);
+        Self { launcher, prepared, wall, oldest, link: None, job: None, next_number: 0, granted: 0 }
+    }
+
+    /// Replaces children that are this old, between two tasks; without this after an hour, or the time of one task if that is more.
+    #[must_use]
+    pub const fn with_oldest(mut self, age: Duration) -> Self {
+        self.oldest = age;
+        self
+    }
+
+    /// Processor time of a child, seconds: what its threads can use before it is replaced at the latest, and a minute.
+    fn cpu_seconds(&self) -> u64 {
+        BUSY_THREADS
+            .saturating_mul(self.oldest.saturating_add(self.wall).as_secs())
+            .saturating_add(60)
     }
 
     /// The module it runs.
@@ -118,6 +138,9 @@ impl Runner {
             time: CpuTime::start(),
         };
         batch.refuse_oversized();
+        if self.link.as_ref().is_some_and(|link| link.age() >= self.oldest) {
+            self.link = None;
+        }
         let mut starts = 0;
         while !batch.is_done() {
             match self.ready() {
@@ -154,7 +177,8 @@ impl Runner {
         if self.link.is_some() {
             return Ok(());
         }
-        let arguments = [RUN, self.launcher.confinement()];
+        let cpu_seconds = self.cpu_seconds().to_string();
+        let arguments = [RUN, self.launcher.confinement(), &cpu_seconds];
         let start = self.launcher.start(&arguments, Some(self.prepared.artefact()));
         let mut link = start
             .map_err(|error| Void::new(VoidCause::Other, format!("no child process: {error}")))?;
@@ -200,7 +224,13 @@ impl Runner {
             let Some(link) = &mut self.link else { return Ok(()) };
             let until = batch.began + self.wall;
             link.turn(until, Some(batch.control.wake())).map_err(ended)?;
+            let before = batch.sent.len();
             while batch.take(link)?.is_continue() {}
+            if batch.sent.len() < before && link.age() >= self.oldest {
+                self.link = None;
+                batch.take_back();
+                return Ok(());
+            }
             batch.heed(link)?;
             if !batch.sent.is_empty() && batch.began.elapsed() >= self.wall {
                 let detail = format!("more than {} ms", self.wall.as_millis());
@@ -366,6 +396,11 @@ impl Batch<'_> {
         } else {
             self.careful = true;
         }
+        self.take_back();
+    }
+
+    /// Takes back what was sent and not answered.
+    fn take_back(&mut self) {
         while let Some(waiting) = self.sent.pop_back() {
             self.unsent.push_front(waiting.position);
         }

@@ -62,7 +62,7 @@ pub(crate) fn child(arguments: &mut impl Iterator<Item = OsString>) -> io::Resul
     let CompileLimits { cpu_seconds, memory } = CompileLimits::default();
     let parent = getppid().ok_or_else(|| io::Error::other("no parent"))?;
     let layers = match role.as_str() {
-        "run" => confine(Role::Run, || ()).0,
+        "run" => confine(Role::Run { cpu_seconds }, || ()).0,
         "compile" => confine(Role::Compile { cpu_seconds, memory }, || ()).0,
         _ => Vec::new(),
     };

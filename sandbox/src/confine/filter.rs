@@ -28,7 +28,7 @@ pub(crate) enum Stage {
 impl Stage {
     pub(super) const fn first(role: Role) -> Self {
         match role {
-            Role::Run => Self::Loading,
+            Role::Run { .. } => Self::Loading,
             Role::Compile { .. } => Self::Compiling,
         }
     }

@@ -180,6 +180,26 @@ fn a_guest_can_use_all_memory_of_its_limits_in_a_child() {
     assert_eq!((result.outcome, result.peak_memory), (Outcome::Exited(0), 16_001 * 65_536));
 }
 
+#[test]
+fn an_old_child_is_replaced_between_two_tasks() {
+    let mut runner = runner(ECHO, HOUR).with_oldest(Duration::ZERO);
+    let tasks = batch(job(), (0..5u8).map(|n| vec![n; 10]));
+    let results = run_all(&mut runner, &tasks, &Control::new().unwrap());
+    let right = |(task, result): (&TaskSpec, &Result<TaskResult, Void>)| {
+        result.as_ref().unwrap().output == *task.input
+    };
+    assert!(tasks.iter().zip(&results).all(right));
+    assert_eq!(runner.child_id(), None, "it had grown too old for another task");
+}
+
+#[test]
+fn a_child_cannot_use_more_processor_time_than_its_life_has() {
+    let minute = Duration::from_secs(60);
+    let mut runner = runner(ECHO, minute).with_oldest(minute);
+    runner.run_one(&task(job(), b""), &Control::new().unwrap()).unwrap();
+    assert_eq!(limit(runner.child_id().unwrap(), "Max cpu time"), 2 * (60 + 60) + 60);
+}
+
 fn kill(id: u32) {
     let id = rustix::process::Pid::from_raw(id.cast_signed()).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
