@@ -84,7 +84,8 @@ pub(super) async fn load(
     connection: &mut SqliteConnection,
     hold: Hold,
 ) -> Result<Snapshot, LoadError> {
-    let mut transaction = connection.begin().await?;
+    // Waits for the lock of writers: a commit that was abandoned at its very end may still be under way.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let tx = &mut *transaction;
     if !write::held(tx, hold).await? {
         return Err(LoadError::Fenced { epoch: hold.epoch });

@@ -164,7 +164,8 @@ async fn a_commit_that_nobody_waits_for_leaves_the_store_usable() {
         });
         assert!(!polled.await);
     }
+    // A machine that is busy may have come to its last statement within that one poll.
     let sequence = store.load().await.unwrap().sequence;
-    assert_eq!(sequence, 1);
-    store.commit(&next).await.unwrap();
+    assert!((1..=2).contains(&sequence), "{sequence}");
+    store.commit(&empty(sequence + 1)).await.unwrap();
 }

@@ -46,7 +46,7 @@ fn a_full_disk_is_said_and_survived() {
         || network.tell(&["admin", "grant", &network.account, "1"]),
         |said| said.code == 4,
     );
-    assert_eq!(network.get("/readyz").0, 503);
+    until("unreadiness", || network.get("/readyz").0, |status| *status == 503);
     assert_eq!(network.get("/livez").0, 200);
 
     std::fs::remove_file(filler).unwrap();

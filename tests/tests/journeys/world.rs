@@ -226,6 +226,12 @@ impl Network {
         let mut worker = Part::start(&mut command, self.folder.path(), &name);
         assert!(worker.says()["host"].is_string());
         self.workers.push(worker);
+        // It says that it has joined before it listens to its owner.
+        let status = || {
+            let mut command = command(self.folder.path());
+            call(command.args(["worker", "--state", &name, "status"]), b"").code
+        };
+        until("a worker that answers", status, |code| *code == 0);
     }
 
     /// A verb of the operator, with JSON as output.
