@@ -221,15 +221,15 @@ impl Network {
     /// One more volunteer.
     pub fn join(&mut self) {
         let name = format!("worker-{}", self.workers.len() + 1);
-        let mut command = command(self.folder.path());
-        command.args(["--json", "--url", &self.url, "worker", "--state", &name, "join"]);
-        let mut worker = Part::start(&mut command, self.folder.path(), &name);
+        let mut join = command(self.folder.path());
+        join.args(["--json", "--url", &self.url, "worker", "--state", &name, "join"]);
+        let mut worker = Part::start(&mut join, self.folder.path(), &name);
         assert!(worker.says()["host"].is_string());
         self.workers.push(worker);
         // It says that it has joined before it listens to its owner.
         let status = || {
-            let mut command = command(self.folder.path());
-            call(command.args(["worker", "--state", &name, "status"]), b"").code
+            let mut status = command(self.folder.path());
+            call(status.args(["worker", "--state", &name, "status"]), b"").code
         };
         until("a worker that answers", status, |code| *code == 0);
     }
@@ -326,7 +326,7 @@ fn coordinator(folder: &Path, listen: &str, operator: &str) -> Command {
     command
 }
 
-/// The exponents of Mersenne primes up to 2300 (OEIS A000043).
+/// The exponents of Mersenne primes up to 2250 (OEIS A000043).
 pub const MERSENNE: [u32; 16] =
     [2, 3, 5, 7, 13, 17, 19, 31, 61, 89, 107, 127, 521, 607, 1279, 2203];
 
