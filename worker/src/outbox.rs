@@ -268,11 +268,11 @@ mod tests {
         (0..3).for_each(|number| outbox.append(entry(number, 7 + number)).unwrap());
         // Nothing can be renamed over a directory: the second of three writes fails.
         let blocked = outbox.path(8);
-        std::fs::remove_file(&blocked).unwrap();
-        std::fs::create_dir_all(blocked.join("x")).unwrap();
+        fs::remove_file(&blocked).unwrap();
+        fs::create_dir_all(blocked.join("x")).unwrap();
         let renewed = (0..3).map(|number| signed(number, 7 + number + 1)).collect();
         assert!(outbox.renumber(renewed).is_err());
-        std::fs::remove_dir_all(&blocked).unwrap();
+        fs::remove_dir_all(&blocked).unwrap();
         outbox.renumber((0..3).map(|number| signed(number, 5 + number)).collect()).unwrap();
         // What the failed move left is there twice, which the coordinator takes for a replay.
         let roots: HashSet<Digest> = kept(dir.path()).into_iter().map(|(_, root)| root).collect();
