@@ -52,7 +52,7 @@ pub const INTEGRAL: &str = "tallymill:integral";
 /// a host that resumes an earlier run sets both to what they were.
 pub const GROWN: &str = "tallymill:grown";
 
-/// Table of one `funcref`: slot 0 holds the slice hook, of type `(i64) -> ()`.
+/// Table of `funcref`: slot 0 holds the slice hook, of type `(i64) -> ()`. There is no other but in a module in steps.
 ///
 /// The module calls it with the absolute fuel whenever a check finds that the count has passed
 /// [`MARK`]: at the first check of a run and then once per [`SLICE`]. To end the run (cancellation,
@@ -64,6 +64,36 @@ pub const START: &str = "tallymill:start";
 
 /// Exported function `() -> ()`: the last check of a run, called after the guest returned.
 pub const FINISH: &str = "tallymill:finish";
+
+/// Of a module in steps only: the guest's table, if it has one. Entries 1 to n of [`HOOKS`] are then the guest's n functions
+/// by their index, null where no reference can name one: what stands in the table is found by comparing it with those.
+pub const TABLE: &str = "tallymill:table";
+
+/// Of a module in steps only, followed by the position among the guest's mutable globals, a colon and its type: a function
+/// that gives its value. Bits of a number are one i64, of a v128 two, the lower half first; a reference is itself.
+pub const GET: &str = "tallymill:get:";
+
+/// The same: a function that takes what [`GET`] gives and sets the global.
+pub const SET: &str = "tallymill:set:";
+
+/// Of a module in steps only, followed by the index of a data segment that the guest can drop: a mutable i32 global, 1 once
+/// it did.
+pub const DROPPED_DATA: &str = "tallymill:dropped-data:";
+
+/// The same of an element segment.
+pub const DROPPED_ELEMENT: &str = "tallymill:dropped-element:";
+
+/// Of a module in steps only, followed by the index of such a data segment: a function that drops it.
+pub const DROP_DATA: &str = "tallymill:drop-data:";
+
+/// The same of an element segment.
+pub const DROP_ELEMENT: &str = "tallymill:drop-element:";
+
+/// Of a module in steps only: an i32 constant, the number of the guest's data segments.
+pub const DATA: &str = "tallymill:data";
+
+/// Of a module in steps only: an i32 constant, the number of the guest's element segments.
+pub const ELEMENTS: &str = "tallymill:elements";
 
 /// The largest fuel limit: sums with it cannot overflow a signed 64-bit count.
 pub const MAX_LIMIT: u64 = (1 << 62) - 1;

@@ -35,6 +35,12 @@ pub enum Limit {
     /// Modelled bytes of one call frame.
     #[error("bytes of a call frame")]
     Frame,
+    /// Mutable globals of a module in steps.
+    #[error("mutable globals of a module in steps")]
+    StepGlobals,
+    /// Data and element segments that a module in steps can drop.
+    #[error("segments that a module in steps can drop")]
+    StepDrops,
 }
 
 /// What is wrong with an import.
@@ -104,6 +110,14 @@ pub enum MeterError {
         "export \"_start\" at offset {offset} is not a function without parameters and results"
     )]
     StartSignature {
+        /// Where the export section starts.
+        offset: usize,
+    },
+    /// A module in steps exports `_initialize`, but not as a function without parameters and results.
+    #[error(
+        "export \"_initialize\" at offset {offset} is not a function without parameters and results"
+    )]
+    InitializeSignature {
         /// Where the export section starts.
         offset: usize,
     },

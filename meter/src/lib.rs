@@ -98,10 +98,31 @@ pub struct ModuleInfo {
     pub exports_memory: bool,
     /// Whether it had a start function, now exported as [`abi::START`].
     pub start_function: bool,
+    /// What it exports of a module in steps.
+    pub steps: StepExports,
     /// Functions of the guest's own.
     pub functions: u32,
     /// The host functions it imports, in its order, by both parts of their names.
     pub imports: Vec<(String, String)>,
+}
+
+/// The functions that a module in steps exports, each with its type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepExports {
+    /// `init: () -> ()`.
+    pub init: bool,
+    /// `step: (i64) -> i32`.
+    pub step: bool,
+    /// `_initialize: () -> ()`, which it need not have.
+    pub initialize: bool,
+}
+
+impl StepExports {
+    /// Whether it can be run in steps: only then the meter gives the host ways to what the guest keeps between them.
+    #[must_use]
+    pub const fn are_whole(self) -> bool {
+        self.init && self.step
+    }
 }
 
 impl ModuleInfo {
@@ -187,6 +208,7 @@ impl ModuleInfo {
             exports_start: facts.exports_start,
             exports_memory: facts.exports_memory,
             start_function: facts.start.is_some(),
+            steps: facts.steps,
             functions: facts.function_count() - facts.import_count(),
             imports: facts.import_names.clone(),
         }

@@ -25,6 +25,10 @@ pub struct Screen {
     pub br_table: u32,
     /// Modelled bytes of one call frame (see [`crate::abi::FRAME_BASE`]).
     pub frame_bytes: u32,
+    /// Mutable globals of a module in steps.
+    pub step_globals: u32,
+    /// Data and element segments that a module in steps can drop.
+    pub step_drops: u32,
 }
 
 impl Default for Screen {
@@ -41,6 +45,8 @@ impl Default for Screen {
             loop_locals: 20_000,
             br_table: 4_096,
             frame_bytes: 64 << 10,
+            step_globals: 1_024,
+            step_drops: 1_024,
         }
     }
 }
@@ -60,6 +66,8 @@ impl Screen {
             Limit::LoopLocals => self.loop_locals,
             Limit::BrTable => self.br_table,
             Limit::Frame => self.frame_bytes,
+            Limit::StepGlobals => self.step_globals,
+            Limit::StepDrops => self.step_drops,
         }
     }
 

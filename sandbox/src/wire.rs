@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use tallymill_meter::{Extent, ModuleInfo};
+use tallymill_meter::{Extent, ModuleInfo, StepExports};
 use tallymill_protocol::cbor::{Decoder, Encoder, Field};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{DecodeError, Limits, Outcome, TaskIndex};
@@ -389,7 +389,9 @@ pub(crate) fn put_info(info: &ModuleInfo, e: &mut Encoder) {
         e.array(sizes.len());
         sizes.iter().for_each(|size| size.encode(e));
     }
-    for flag in [info.exports_start, info.exports_memory, info.start_function] {
+    let StepExports { init, step, initialize } = info.steps;
+    let flags = [info.exports_start, info.exports_memory, info.start_function];
+    for flag in flags.into_iter().chain([init, step, initialize]) {
         e.uint(u64::from(flag));
     }
     info.functions.encode(e);
@@ -400,6 +402,7 @@ pub(crate) fn put_info(info: &ModuleInfo, e: &mut Encoder) {
 pub(crate) fn info(d: &mut Decoder<'_>) -> Result<ModuleInfo, DecodeError> {
     let (memory, table) = (extent(d)?, extent(d)?);
     let (exports_start, exports_memory, start_function) = (flag(d)?, flag(d)?, flag(d)?);
+    let steps = StepExports { init: flag(d)?, step: flag(d)?, initialize: flag(d)? };
     let functions = u32::decode(d)?;
     let imports = pairs(d, MAX_IMPORT_TEXTS)?;
     Ok(ModuleInfo {
@@ -408,6 +411,7 @@ pub(crate) fn info(d: &mut Decoder<'_>) -> Result<ModuleInfo, DecodeError> {
         exports_start,
         exports_memory,
         start_function,
+        steps,
         functions,
         imports,
     })
@@ -468,6 +472,7 @@ mod tests {
             exports_start: true,
             exports_memory: true,
             start_function: false,
+            steps: StepExports { init: true, step: false, initialize: true },
             functions: 3,
             imports: vec![("a".into(), "b".into())],
         };
@@ -516,7 +521,7 @@ mod tests {
     fn what_has_two_ways_of_being_written_is_refused() {
         // Three texts are no pairs, 2 is no flag, and 99 no cause.
         assert!(matches!(News::parse(&[3, 1, 24, 99, 0x60]), Err(WireError::Decode(_))));
-        let with = |flag, texts: &[u8]| [&[4, 0x80, 0x80, flag, 0, 0, 0], texts].concat();
+        let with = |flag, texts: &[u8]| [&[4, 0x80, 0x80, flag, 0, 0, 0, 0, 0, 0], texts].concat();
         assert!(Order::parse(&with(1, &[0x80])).is_ok());
         assert!(Order::parse(&with(2, &[0x80])).is_err());
         assert!(Order::parse(&with(1, &[0x81, 0x60])).is_err());

@@ -7,7 +7,7 @@
 use super::charges::{self, Charge, Charges};
 use super::hoist::{self, Hoist};
 use super::nan::{self, Locals, Mends};
-use super::{Helper, count};
+use super::{Helper, State, count};
 use crate::cost::Unit;
 use crate::error::{Limit, MeterError};
 use crate::screen::Place;
@@ -56,7 +56,7 @@ pub(super) fn plan(
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
     task: &Task<'_>,
-    helpers: &mut BTreeSet<Helper>,
+    (helpers, state): (&mut BTreeSet<Helper>, &mut State),
 ) -> Result<Plan, MeterError> {
     let function = validator.index();
     let at = Place::function(body.range().start, function);
@@ -67,6 +67,7 @@ pub(super) fn plan(
         Fault::Invalid(error) => MeterError::invalid(&error, Some(function)),
     })?;
     let frame = reading.frame(at)?;
+    ops.iter().for_each(|op| state.operator(&op.op, at.offset));
     let locals = validator.len_locals();
     let types: Vec<_> = (0..locals).filter_map(|local| validator.get_local_type(local)).collect();
     let Charges { charges, inline, leaf, helpers: used } =

@@ -5,15 +5,17 @@ mod body;
 mod charges;
 mod hoist;
 mod nan;
+mod state;
 
 pub(crate) use body::{Plan, helper};
 pub(crate) use charges::{Charge, ChargeKind};
 pub(crate) use hoist::{Bound, Compare, Hoist, Step};
 pub(crate) use nan::{Mends, Shapes, produces};
+pub(crate) use state::{Segment, State};
 
 use crate::error::{ImportFault, Limit, MeterError};
 use crate::screen::Place;
-use crate::{Import, Profile, Ty, abi};
+use crate::{Import, Profile, StepExports, Ty, abi};
 use std::collections::BTreeSet;
 use wasmparser::{
     Encoding, ExternalKind, FuncType, FuncValidatorAllocations, FunctionBody, MemoryType, Parser,
@@ -64,6 +66,9 @@ pub(crate) struct Facts {
     pub start: Option<u32>,
     pub exports_start: bool,
     pub exports_memory: bool,
+    pub steps: StepExports,
+    /// What a module in steps keeps between them; gathered of every module.
+    pub state: State,
     /// One for each function of the guest's own.
     pub plans: Vec<Plan>,
     pub helpers: BTreeSet<Helper>,
@@ -111,6 +116,9 @@ pub(crate) fn inspect(
     parser.set_features(FEATURES);
     for payload in parser.parse_all(original) {
         pass.payload(&payload?)?;
+    }
+    if pass.facts.steps.are_whole() {
+        pass.facts.state.screen(&profile.screen)?;
     }
     Ok(pass.facts)
 }
@@ -173,7 +181,12 @@ impl Inspector<'_> {
                     self.facts.memory = Some(memory?);
                 }
             }
-            Payload::GlobalSection(section) => self.facts.globals = section.count(),
+            Payload::GlobalSection(section) => {
+                self.facts.globals = section.count();
+                self.facts.state.globals(section)?;
+            }
+            Payload::ElementSection(section) => self.facts.state.elements(section)?,
+            Payload::DataSection(section) => self.facts.state.data = section.count(),
             Payload::ExportSection(section) => self.exports(section)?,
             Payload::StartSection { func, .. } => self.facts.start = Some(*func),
             _ => {}
@@ -208,6 +221,7 @@ impl Inspector<'_> {
 
     fn exports(&mut self, section: &wasmparser::ExportSectionReader<'_>) -> Result<(), MeterError> {
         let offset = section.range().start;
+        let mut odd_initialize = false;
         for export in section.clone() {
             let export = export?;
             if export.name.starts_with(abi::PREFIX) {
@@ -223,14 +237,37 @@ impl Inspector<'_> {
             }
             self.facts.exports_memory |=
                 export.name == "memory" && export.kind == ExternalKind::Memory;
+            odd_initialize |= !self.note_step(&export);
+        }
+        if odd_initialize && self.facts.steps.are_whole() {
+            return Err(MeterError::InitializeSignature { offset });
         }
         Ok(())
     }
 
+    /// Notes an export of a module in steps; `false` for an `_initialize` of another type.
+    fn note_step(&mut self, export: &wasmparser::Export<'_>) -> bool {
+        let function = export.kind == ExternalKind::Func;
+        let unit = function && self.takes_nothing(export.index);
+        let step = function && self.has_type(export.index, &[ValType::I64], &[ValType::I32]);
+        let steps = &mut self.facts.steps;
+        match export.name {
+            "init" => steps.init = unit,
+            "step" => steps.step = step,
+            "_initialize" => steps.initialize = unit,
+            _ => return true,
+        }
+        unit || export.name != "_initialize"
+    }
+
     fn takes_nothing(&self, function: u32) -> bool {
+        self.has_type(function, &[], &[])
+    }
+
+    fn has_type(&self, function: u32, params: &[ValType], results: &[ValType]) -> bool {
         let ty = self.facts.functions.get(function as usize);
         let ty = ty.and_then(|ty| self.facts.types.get(*ty as usize));
-        ty.is_some_and(|ty| ty.params().is_empty() && ty.results().is_empty())
+        ty.is_some_and(|ty| ty.params() == params && ty.results() == results)
     }
 
     fn body(
@@ -243,7 +280,8 @@ impl Inspector<'_> {
         let ty = ty.and_then(|ty| self.facts.types.get(*ty as usize));
         let params = count(ty.map_or(0, |ty| ty.params().len()));
         let task = body::Task { profile: self.profile, options: self.facts.options, params };
-        let plan = body::plan(body, &mut validator, &task, &mut self.facts.helpers)?;
+        let (helpers, state) = (&mut self.facts.helpers, &mut self.facts.state);
+        let plan = body::plan(body, &mut validator, &task, (helpers, state))?;
         self.facts.plans.push(plan);
         self.allocs = validator.into_allocations();
         Ok(())

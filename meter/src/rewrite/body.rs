@@ -9,7 +9,8 @@ use super::cold;
 use super::hoist::{self, Rounds};
 use super::layout::Layout;
 use super::nan::{Scratch, mend_local};
-use crate::inspect::{Charge, ChargeKind, Hoist, Plan, count, helper, produces};
+use super::state;
+use crate::inspect::{Charge, ChargeKind, Hoist, Plan, Segment, count, helper, produces};
 use std::ops::Range;
 use wasm_encoder::{BlockType, Function, InstructionSink, ValType};
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
@@ -233,12 +234,27 @@ impl Writer<'_> {
                 self.code().local_get(counter);
                 self.code().call(layout.runtime.unreachable).unreachable();
             }
+            Operator::DataDrop { data_index } => {
+                return self.note_drop(Segment::Data(*data_index));
+            }
+            Operator::ElemDrop { elem_index } => {
+                return self.note_drop(Segment::Element(*elem_index));
+            }
             _ => match helper(op).and_then(|(helper, _)| layout.helper(helper)) {
                 Some(helper) => self.call(helper),
                 None => return false,
             },
         }
         true
+    }
+
+    /// Drops a segment and notes it, where that is part of what is kept between two steps.
+    fn note_drop(&mut self, segment: Segment) -> bool {
+        let layout = self.layout;
+        layout.flag(segment).is_some_and(|flag| {
+            state::drop_segment(&mut self.code(), segment, flag);
+            true
+        })
     }
 
     fn call(&mut self, function: u32) {

@@ -1,7 +1,7 @@
 //! Where the meter's own things stand: always after everything of the guest's.
 
 use super::nan::SCRAMBLED;
-use crate::inspect::{Facts, Helper, Shapes, count};
+use crate::inspect::{Facts, Helper, Segment, Shapes, count};
 use std::collections::BTreeMap;
 use wasm_encoder::ValType;
 
@@ -16,6 +16,19 @@ pub(super) struct Layout {
     helpers: BTreeMap<Helper, u32>,
     /// The first function of a scrambler, in tests.
     scramblers: Option<u32>,
+    /// Of a module in steps: the globals that say which segments were dropped.
+    flags: BTreeMap<Segment, u32>,
+    /// Of a module in steps: the first global and the first function behind all others.
+    pub state: State,
+}
+
+/// Where what a module in steps gets stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    /// The first function.
+    pub functions: u32,
+    /// The constants: number of data segments, number of element segments.
+    pub counts: u32,
 }
 
 /// The meter's globals, in the order in which they are appended.
@@ -66,20 +79,41 @@ impl Layout {
         let thunks = facts.function_count();
         let first = thunks + facts.import_count();
         let base = first + Runtime::COUNT;
+        let after_helpers = base + count(facts.helpers.len());
+        let globals = Globals::after(facts.globals);
+        let (scramblers, random) = match facts.options.scramble {
+            Some(_) => (count(SCRAMBLED.len()), 1),
+            None => (0, 0),
+        };
+        let first_flag = globals.random + random;
+        let drops = facts.steps.are_whole().then_some(&facts.state.drops);
+        let flags: BTreeMap<_, _> =
+            drops.into_iter().flatten().copied().zip(first_flag..).collect();
+        let state = State {
+            functions: after_helpers + scramblers,
+            counts: first_flag + count(flags.len()),
+        };
         Self {
             imports: facts.import_count(),
             thunks,
-            globals: Globals::after(facts.globals),
+            globals,
+            flags,
+            state,
             hooks: u32::from(facts.table.is_some()),
             runtime: Runtime::after(first),
             helpers: facts.helpers.iter().copied().zip(base..).collect(),
-            scramblers: facts.options.scramble.map(|_| base + count(facts.helpers.len())),
+            scramblers: facts.options.scramble.map(|_| after_helpers),
         }
     }
 
     /// The new index of a guest's function: an import is only reached through its thunk.
     pub(super) fn function(&self, index: u32) -> u32 {
         if index < self.imports { self.thunks + index } else { index }
+    }
+
+    /// The global that says whether a segment was dropped, of a module in steps.
+    pub(super) fn flag(&self, segment: Segment) -> Option<u32> {
+        self.flags.get(&segment).copied()
     }
 
     /// The function that stands in for an operator, if the first pass asked for one.

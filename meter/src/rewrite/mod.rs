@@ -11,6 +11,7 @@ mod hoist;
 mod layout;
 mod nan;
 mod runtime;
+mod state;
 
 use crate::abi;
 use crate::cost::{CostTable, HostCost, Moved};
@@ -100,6 +101,9 @@ impl Sections<'_> {
             all_types.ty().function(params.iter().copied(), results.iter().copied());
         }
         append_exports(&mut self.exports, facts, layout);
+        if facts.steps.are_whole() {
+            state::exports(&mut self.exports, facts, layout);
+        }
         let mut module = Module::new();
         module.section(&all_types).section(&self.imports).section(&self.functions);
         module.section(&self.tables).section(&self.memories).section(&self.globals);
@@ -239,6 +243,13 @@ impl Rewriter<'_> {
             let random = ConstExpr::i64_const((seed | 1).cast_signed());
             sections.globals.global(mutable(ValType::I64), &random);
         }
+        let mut hooks = 1;
+        if self.facts.steps.are_whole() {
+            own.extend(state::functions(self.facts, self.layout, self.types));
+            state::globals(&mut sections.globals, &self.facts.state);
+            state::references(&mut sections.elements, self.facts, self.layout);
+            hooks += u64::from(self.facts.function_count());
+        }
         for code in own {
             sections.functions.function(code.ty);
             sections.code.function(&code.function);
@@ -246,8 +257,8 @@ impl Rewriter<'_> {
         sections.tables.table(TableType {
             element_type: RefType::FUNCREF,
             table64: false,
-            minimum: 1,
-            maximum: Some(1),
+            minimum: hooks,
+            maximum: Some(hooks),
             shared: false,
         });
     }

@@ -19,3 +19,4 @@ mod nan;
 mod refusals;
 mod smith;
 mod spec;
+mod steps;

@@ -110,7 +110,7 @@ impl Liar {
             [7u8; 32].encode(e);
             e.array(0);
             e.array(0);
-            (0..4).for_each(|_| e.uint(0));
+            (0..7).for_each(|_| e.uint(0));
             e.array(0);
             e.bytes(b"native code of an attacker");
         });
