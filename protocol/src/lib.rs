@@ -34,7 +34,7 @@ pub use job::{
 pub use lease::{Lease, MAX_LEASE_TASKS};
 pub use receipt::{MAX_RECEIPTS, Outcome, Receipt, Report, Segment, Trap};
 pub use sign::{Keypair, Signed, SignedBytes, VerifyError, digest_in_context};
-pub use steps::{MIN_SEGMENT, Steps};
+pub use steps::{MIN_SEGMENT, STEP_FUEL, Steps};
 
 /// The protocol version this crate writes; a server speaks it and the one before.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -5,6 +5,9 @@ use crate::cbor::record;
 /// Least fuel of a segment: one slice of the meter, below which a snapshot would cost more than the work it keeps.
 pub const MIN_SEGMENT: u64 = 1 << 22;
 
+/// Fuel that every call of `step` costs beside what it does, so that a host is paid for going in and out.
+pub const STEP_FUEL: u64 = 10_000;
+
 record! {
     /// What a job of the `step` interface says about its steps.
     #[derive(Copy, Hash)]

@@ -23,9 +23,10 @@ use crate::confine::{Confinement, Layer, Role, confine, escape, gaps, tighten};
 use crate::engine::{CompiledModule, Engine, EngineError, THREAD_STACK};
 use crate::profile::screen;
 use crate::run::run_task;
+use crate::segment::{SegmentResult, SegmentSpec, run_segment};
 use crate::task::{JobSpec, TaskResult, TaskSpec, Void};
 use crate::watch::Watch;
-use crate::wire::{self, Compiled, News, Order, WireError};
+use crate::wire::{self, Compiled, News, Order, Part, WireError};
 
 /// First argument of a child that runs.
 pub(crate) const RUN: &str = "__run-child";
@@ -186,6 +187,8 @@ struct Waiting {
     number: u32,
     index: TaskIndex,
     input: Arc<[u8]>,
+    /// Of a segment, what of the task it is.
+    part: Option<Part>,
     stopped: bool,
 }
 
@@ -260,7 +263,12 @@ impl Session {
         match order {
             Order::Job(job) => queue.push_back(Item::Job(job)),
             Order::Task { number, index, input } => {
-                queue.push_back(Item::Task(Waiting { number, index, input, stopped: false }));
+                let task = Waiting { number, index, input, part: None, stopped: false };
+                queue.push_back(Item::Task(task));
+            }
+            Order::Segment { number, index, input, part } => {
+                let part = Some(part);
+                queue.push_back(Item::Task(Waiting { number, index, input, part, stopped: false }));
             }
             Order::Stop(number) => self.stop_where(&mut queue, |other| other == number),
             Order::StopAll => self.stop_where(&mut queue, |_| true),
@@ -292,11 +300,11 @@ impl Session {
                 Item::Job(next) => job = Some(next),
                 Item::Task(task) => {
                     let number = task.number;
-                    let result = match &job {
+                    let news = match &job {
                         Some(job) => self.run(module, job, task),
                         None => Err(Void::new(VoidCause::Other, "a task came before its job")),
                     };
-                    self.tell(&News::Done(number, result), false)?;
+                    self.tell(&news.unwrap_or_else(|void| News::Done(number, Err(void))), false)?;
                 }
             }
         }
@@ -324,12 +332,21 @@ impl Session {
         module: &CompiledModule,
         job: &Arc<JobSpec>,
         task: Waiting,
-    ) -> Result<TaskResult, Void> {
-        if task.stopped {
-            return Ok(TaskResult::without_running(Outcome::Stopped, task.input.len()));
-        }
-        let task = TaskSpec { job: job.clone(), index: task.index, input: task.input };
-        run_task(module, &task, self.clone())
+    ) -> Result<News, Void> {
+        let Waiting { number, index, input, part, stopped } = task;
+        let task = TaskSpec { job: job.clone(), index, input };
+        let Some(Part { metered, steps, from, pause_after }) = part else {
+            let unbegun = || TaskResult::without_running(Outcome::Stopped, task.input.len());
+            let run = || run_task(module, &task, self.clone());
+            return Ok(News::Done(number, if stopped { Ok(unbegun()) } else { run() }));
+        };
+        let spec = SegmentSpec { task, steps, from, pause_after };
+        let ended = if stopped {
+            SegmentResult::without_running(&spec)
+        } else {
+            run_segment(module, metered, &spec, self.clone())?
+        };
+        Ok(News::SegmentDone(number, ended))
     }
 }
 

@@ -14,6 +14,7 @@ use wasmtime::{
 };
 
 use crate::run::{self, Cell};
+use crate::state::Ports;
 use crate::wasi;
 
 /// Native stack for guests, bytes: sixteen times what the meter's model allows, so that the model always ends a recursion first.
@@ -208,6 +209,8 @@ pub struct CompiledModule {
     pub(crate) pre: InstancePre<Cell>,
     pub(crate) info: ModuleInfo,
     pub(crate) exports: Exports,
+    /// Of a module in steps.
+    pub(crate) ports: Option<Ports>,
 }
 
 /// Where the exports of host and meter are, looked up once.
@@ -223,7 +226,7 @@ pub(crate) struct Exports {
     pub(crate) grown: ModuleExport,
     pub(crate) hooks: ModuleExport,
     pub(crate) finish: ModuleExport,
-    pub(crate) entry: ModuleExport,
+    pub(crate) entry: Option<ModuleExport>,
     pub(crate) initial: Option<ModuleExport>,
     pub(crate) memory: Option<ModuleExport>,
 }
@@ -234,7 +237,21 @@ impl CompiledModule {
             .linker
             .instantiate_pre(module)
             .map_err(|error| EngineError::Load(format!("{error:#}")))?;
-        Ok(Self { engine: engine.clone(), pre, info, exports: Exports::new(module)? })
+        let ports = info.steps.are_whole().then(|| Ports::new(module)).transpose()?;
+        Ok(Self { engine: engine.clone(), pre, info, exports: Exports::new(module)?, ports })
+    }
+
+    /// Entries of the hook table: of a module in steps one for each function too.
+    pub(crate) const fn hooks(&self) -> usize {
+        match self.ports {
+            Some(_) => 1 + self.functions(),
+            None => 1,
+        }
+    }
+
+    /// The guest's functions, imported ones too.
+    pub(crate) const fn functions(&self) -> usize {
+        self.info.functions as usize + self.info.imports.len()
     }
 }
 
@@ -254,7 +271,7 @@ impl Exports {
             grown: find(abi::GROWN)?,
             hooks: find(abi::HOOKS)?,
             finish: find(abi::FINISH)?,
-            entry: find("_start")?,
+            entry: module.get_export_index("_start"),
             initial: module.get_export_index(abi::START),
             memory: module.get_export_index("memory"),
         })

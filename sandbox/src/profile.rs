@@ -1,9 +1,9 @@
 //! The deterministic profile: what the meter is told, and the versions that receipts name.
 
 use tallymill_meter::{
-    CostTable, Import, METER_VERSION, MeterError, Metered, Profile, Screen, Ty, meter,
+    CostTable, Import, METER_VERSION, MeterError, Metered, ModuleInfo, Profile, Screen, Ty, meter,
 };
-use tallymill_protocol::{Digest, Limits, PROFILE_VERSION, Versions};
+use tallymill_protocol::{Digest, Interface, Limits, PROFILE_VERSION, Versions};
 
 use crate::wasi::{MODULE, OFFERED, Parameter};
 
@@ -79,24 +79,63 @@ pub enum ModuleError {
         "the module exports no function \"_start\"; build it as a WASI command (target wasm32-wasip1)"
     )]
     NoStart,
+    /// A module in steps lacks one of its functions.
+    #[error("the module exports no function \"{export}\" of type {ty}, which a job in steps calls")]
+    NoStep {
+        /// The function.
+        export: &'static str,
+        /// Its type.
+        ty: &'static str,
+    },
+    /// The memory of a module in steps cannot be read.
+    #[error(
+        "the module does not export its memory as \"memory\", which a snapshot of a job in steps holds"
+    )]
+    HiddenMemory,
     /// Host functions would have nothing to write to.
     #[error("the module imports {MODULE} functions but does not export its memory as \"memory\"")]
     NoMemory,
 }
 
-/// Meters a module and checks that it is a WASI command. Nothing is compiled.
+/// Meters a module and checks that it is a WASI command, or a module in steps. Nothing is compiled.
 ///
 /// # Errors
 /// Why the module is refused; the meter's refusals name function and offset.
 pub fn screen(module: &[u8]) -> Result<Metered, ModuleError> {
     let metered = meter(module, &profile())?;
-    if !metered.info.exports_start {
-        return Err(ModuleError::NoStart);
+    let info = &metered.info;
+    if !info.exports_start && !info.steps.are_whole() {
+        // Half of an interface is more likely meant than the other one.
+        let step = info.steps.init || info.steps.step;
+        return Err(if step { lacking(info) } else { ModuleError::NoStart });
     }
-    if !metered.info.imports.is_empty() && !metered.info.exports_memory {
+    if !info.imports.is_empty() && !info.exports_memory {
         return Err(ModuleError::NoMemory);
     }
     Ok(metered)
+}
+
+/// The same, and that it has what jobs of this interface call.
+///
+/// # Errors
+/// As [`screen`].
+pub fn screen_as(module: &[u8], interface: Interface) -> Result<Metered, ModuleError> {
+    let metered = screen(module)?;
+    let info = &metered.info;
+    match interface {
+        Interface::Command if !info.exports_start => Err(ModuleError::NoStart),
+        Interface::Step if !info.steps.are_whole() => Err(lacking(info)),
+        Interface::Step if !info.exports_memory => Err(ModuleError::HiddenMemory),
+        _ => Ok(metered),
+    }
+}
+
+/// What a module in steps lacks first.
+const fn lacking(info: &ModuleInfo) -> ModuleError {
+    match info.steps.init {
+        true => ModuleError::NoStep { export: "step", ty: "(i64) -> i32" },
+        false => ModuleError::NoStep { export: "init", ty: "() -> ()" },
+    }
 }
 
 /// Pages and table entries a guest may grow to.

@@ -27,6 +27,23 @@ pub(crate) struct Cell {
     watch: Arc<dyn Watch>,
     extents: (usize, usize),
     peak_memory: usize,
+    /// Fuel of the task before this run of it began.
+    before: u64,
+}
+
+impl Cell {
+    pub(crate) const fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    pub(crate) const fn guest_mut(&mut self) -> &mut Guest {
+        &mut self.guest
+    }
+
+    /// Says how much of the task's fuel earlier runs used: whoever looks in is told what this one has.
+    pub(crate) const fn set_before(&mut self, fuel: u64) {
+        self.before = fuel;
+    }
 }
 
 /// The meter decides about growth; the engine follows, counts, and would refuse what the meter should not have allowed.
@@ -96,12 +113,12 @@ impl Host for Cell {
 
 /// Called by the module once per slice.
 fn hook(caller: &Caller<'_, Cell>, fuel: i64) -> wasmtime::Result<()> {
-    let fuel = u64::try_from(fuel).unwrap_or(0);
+    let fuel = u64::try_from(fuel).unwrap_or(0).saturating_sub(caller.data().before);
     if caller.data().watch.may_continue(fuel) { Ok(()) } else { Err(HostEnd::Stopped.into()) }
 }
 
 /// CPU time of this thread, µs.
-fn thread_cpu_time() -> u64 {
+pub(crate) fn thread_cpu_time() -> u64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     let (seconds, nanos) =
         (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
@@ -154,35 +171,45 @@ pub(crate) fn link_hook(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
     linker.func_wrap(HOOK.0, HOOK.1, call).map(drop)
 }
 
-struct Run<'m> {
-    module: &'m CompiledModule,
-    store: Store<Cell>,
+/// An instance and what it is made of.
+pub(crate) struct Run<'m> {
+    pub(crate) module: &'m CompiledModule,
+    pub(crate) store: Store<Cell>,
     instance: Option<Instance>,
-    limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl<'m> Run<'m> {
-    fn start(module: &'m CompiledModule, task: &TaskSpec, watch: Arc<dyn Watch>) -> Self {
+    pub(crate) fn start(
+        module: &'m CompiledModule,
+        task: &TaskSpec,
+        watch: Arc<dyn Watch>,
+    ) -> Self {
         let (pages, entries) = extents(&task.job.limits);
-        // The hook table of the meter has one entry, whatever the limit for the guest's own is.
-        let extents = (pages as usize * PAGE_BYTES, (entries as usize).max(1));
-        let cell = Cell { guest: Guest::new(task), memory: None, watch, extents, peak_memory: 0 };
+        // The hook table of the meter has the size it needs, whatever the limit for the guest's own is.
+        let extents = (pages as usize * PAGE_BYTES, (entries as usize).max(module.hooks()));
+        let guest = Guest::new(task);
+        let cell = Cell { guest, memory: None, watch, extents, peak_memory: 0, before: 0 };
         let mut store = Store::new(module.engine.inner(), cell);
         store.limiter(|cell| cell);
         Self { module, store, instance: None, limits: task.job.limits }
     }
 
     fn finish(mut self) -> Result<TaskResult, Void> {
-        let end = self.drive();
-        let (outcome, fuel) = match end {
+        let end = match self.drive() {
             Ok(()) => (Outcome::Exited(0), self.flushed()),
             Err(error) => self.judge(&error)?,
         };
+        Ok(self.result(end))
+    }
+
+    /// What the run has come to.
+    pub(crate) fn result(mut self, (outcome, fuel): (Outcome, u64)) -> TaskResult {
         let peak_memory = self.store.data().peak_memory as u64;
         let memory_fuel = self.memory_fuel(peak_memory, fuel);
         let bytes_in = self.store.data().guest.input.len() as u64;
         let guest = self.store.into_data().guest;
-        Ok(TaskResult {
+        TaskResult {
             outcome,
             bytes_in,
             bytes_out: guest.output.len() as u64,
@@ -192,29 +219,36 @@ impl<'m> Run<'m> {
             peak_memory,
             memory_fuel,
             cpu_time_us: 0,
-        })
+        }
     }
 
     /// Everything that may end in an error of guest, engine or host.
     fn drive(&mut self) -> wasmtime::Result<()> {
+        let exports = &self.module.exports;
+        let entry = exports.entry.as_ref().ok_or_else(|| missing("function \"_start\""))?;
+        self.instantiate()?;
+        self.call_each(&[exports.initial.as_ref(), Some(entry), Some(&exports.finish)])
+    }
+
+    /// Makes the instance; nothing of the guest runs.
+    pub(crate) fn instantiate(&mut self) -> wasmtime::Result<()> {
         let instance = self.module.pre.instantiate(&mut self.store)?;
         self.instance = Some(instance);
-        self.arm(instance)?;
-        let exports = &self.module.exports;
-        for export in [exports.initial.as_ref(), Some(&exports.entry), Some(&exports.finish)]
-            .into_iter()
-            .flatten()
-        {
-            self.set(&exports.stack, Val::I32(self.stack_budget()))?;
-            self.function(instance, export)?
-                .typed::<(), ()>(&self.store)?
-                .call(&mut self.store, ())?;
+        self.arm(instance)
+    }
+
+    /// Calls functions without parameters and results one after another, each with a whole stack.
+    pub(crate) fn call_each(&mut self, exports: &[Option<&ModuleExport>]) -> wasmtime::Result<()> {
+        for export in exports.iter().flatten() {
+            self.set(&self.module.exports.stack, Val::I32(self.stack_budget()))?;
+            let function = self.function(export)?.typed::<(), ()>(&self.store)?;
+            function.call(&mut self.store, ())?;
         }
         Ok(())
     }
 
     /// The manifest's stack, at most what every supported engine can give.
-    fn stack_budget(&self) -> i32 {
+    pub(crate) fn stack_budget(&self) -> i32 {
         i32::try_from(self.limits.stack).unwrap_or(abi::STACK_BUDGET).min(abi::STACK_BUDGET)
     }
 
@@ -226,14 +260,8 @@ impl<'m> Run<'m> {
         self.set(&exports.pages, Val::I32(pages.cast_signed()))?;
         self.set(&exports.entries, Val::I32(entries.cast_signed()))?;
         let hook = self.module.engine.hook(&mut self.store).ok_or_else(|| missing("hook"))?;
-        let table = instance
-            .get_module_export(&mut self.store, &exports.hooks)
-            .and_then(wasmtime::Extern::into_table);
-        table.ok_or_else(|| missing("hook table"))?.set(
-            &mut self.store,
-            0,
-            Ref::Func(Some(hook)),
-        )?;
+        let table = self.table(&exports.hooks)?;
+        table.set(&mut self.store, 0, Ref::Func(Some(hook)))?;
         if let Some(export) = &exports.memory {
             let memory = instance.get_module_export(&mut self.store, export);
             self.store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
@@ -241,28 +269,39 @@ impl<'m> Run<'m> {
         Ok(())
     }
 
-    fn function(&mut self, instance: Instance, export: &ModuleExport) -> wasmtime::Result<Func> {
-        let found = instance
-            .get_module_export(&mut self.store, export)
-            .and_then(wasmtime::Extern::into_func);
+    fn export(&mut self, export: &ModuleExport) -> Option<wasmtime::Extern> {
+        self.instance?.get_module_export(&mut self.store, export)
+    }
+
+    pub(crate) fn function(&mut self, export: &ModuleExport) -> wasmtime::Result<Func> {
+        let found = self.export(export).and_then(wasmtime::Extern::into_func);
         found.ok_or_else(|| missing("function"))
     }
 
-    fn global(&mut self, export: &ModuleExport) -> Option<Global> {
-        let instance = self.instance?;
-        instance.get_module_export(&mut self.store, export).and_then(wasmtime::Extern::into_global)
+    pub(crate) fn table(&mut self, export: &ModuleExport) -> wasmtime::Result<wasmtime::Table> {
+        let found = self.export(export).and_then(wasmtime::Extern::into_table);
+        found.ok_or_else(|| missing("table"))
     }
 
-    fn set(&mut self, export: &ModuleExport, value: Val) -> wasmtime::Result<()> {
+    /// The guest's memory, once there is an instance.
+    pub(crate) fn memory(&self) -> Option<wasmtime::Memory> {
+        self.store.data().memory
+    }
+
+    pub(crate) fn global(&mut self, export: &ModuleExport) -> Option<Global> {
+        self.export(export).and_then(wasmtime::Extern::into_global)
+    }
+
+    pub(crate) fn set(&mut self, export: &ModuleExport, value: Val) -> wasmtime::Result<()> {
         self.global(export).ok_or_else(|| missing("global"))?.set(&mut self.store, value)
     }
 
-    fn get_i64(&mut self, export: &ModuleExport) -> i64 {
+    pub(crate) fn get_i64(&mut self, export: &ModuleExport) -> i64 {
         let value = self.global(export).map(|global| global.get(&mut self.store));
         value.and_then(|value| value.i64()).unwrap_or(0)
     }
 
-    fn flushed(&mut self) -> u64 {
+    pub(crate) fn flushed(&mut self) -> u64 {
         let exports = &self.module.exports;
         abi::flushed_fuel(self.get_i64(&exports.mark), self.get_i64(&exports.count))
     }
@@ -282,7 +321,7 @@ impl<'m> Run<'m> {
     }
 
     /// Outcome and fuel of a run that did not return.
-    fn judge(&mut self, error: &wasmtime::Error) -> Result<(Outcome, u64), Void> {
+    pub(crate) fn judge(&mut self, error: &wasmtime::Error) -> Result<(Outcome, u64), Void> {
         let limit = self.limits.fuel.min(abi::MAX_LIMIT);
         let flushed = self.flushed();
         if let Some(end) = error.downcast_ref::<HostEnd>() {
@@ -317,7 +356,7 @@ impl<'m> Run<'m> {
     }
 }
 
-fn missing(what: &'static str) -> wasmtime::Error {
+pub(crate) fn missing(what: &'static str) -> wasmtime::Error {
     wasmtime::Error::msg(format!("the metered module lacks a {what}"))
 }
 

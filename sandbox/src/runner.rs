@@ -3,6 +3,8 @@
 //! Nothing the child says is believed beyond what it can honestly say: frames are bounded by the running task's limits, answers come
 //! in the order of the tasks, and no figure may exceed the manifest's limits. Whatever breaks this ends the child.
 
+mod claims;
+
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
@@ -10,7 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tallymill_protocol::work::VoidCause;
-use tallymill_protocol::{Outcome, TaskIndex};
+use tallymill_protocol::{Digest, Outcome, TaskIndex};
+
+use claims::{longest, plausible};
 
 use crate::child::RUN;
 use crate::confine::RUN_MEMORY;
@@ -18,6 +22,7 @@ use crate::control::{Control, Progress};
 use crate::cputime::CpuTime;
 use crate::launch::{Broken, Launcher, Link};
 use crate::prepare::Prepared;
+use crate::segment::{SegmentResult, SegmentSpec};
 use crate::task::{JobSpec, TaskResult, TaskSpec, Void};
 use crate::wire::{self, News, OVERHEAD};
 
@@ -57,6 +62,10 @@ struct Waiting {
 /// A batch while it runs.
 struct Batch<'b> {
     tasks: &'b [TaskSpec],
+    /// Of its only task, the segment that is to be run.
+    segment: Option<&'b SegmentSpec>,
+    /// What became of the segment besides the task's result: state root and steps.
+    ended: Option<(Digest, u64)>,
     control: &'b Control,
     on_result: &'b mut dyn FnMut(usize, Result<TaskResult, Void>),
     /// Positions not sent to the child that runs now.
@@ -124,19 +133,32 @@ impl Runner {
         control: &Control,
         on_result: &mut dyn FnMut(usize, Result<TaskResult, Void>),
     ) {
-        let mut batch = Batch {
-            tasks,
-            control,
-            on_result,
-            unsent: (0..tasks.len()).collect(),
-            sent: VecDeque::new(),
-            sent_bytes: 0,
-            began: Instant::now(),
-            stopped: Stopped::default(),
-            fuel: None,
-            careful: false,
-            time: CpuTime::start(),
-        };
+        self.run_all(Batch::new(tasks, control, on_result));
+    }
+
+    /// Runs one segment of a task. It blocks.
+    ///
+    /// # Errors
+    /// When the snapshot is refused, or the run ended for a reason that is not the guest's.
+    pub fn run_segment(
+        &mut self,
+        spec: &SegmentSpec,
+        control: &Control,
+    ) -> Result<SegmentResult, Void> {
+        let mut answer = Err(Void::new(VoidCause::Other, "no answer"));
+        let mut on_result = |_, result| answer = result;
+        let tasks = std::slice::from_ref(&spec.task);
+        let mut batch = Batch::new(tasks, control, &mut on_result);
+        batch.segment = Some(spec);
+        let ended = self.run_all(batch);
+        let mut result = answer?;
+        // What never reached a child was stopped before it began, with nothing read.
+        let (after, steps) = ended.unwrap_or((Digest::ZERO, 0));
+        result.bytes_in = spec.bytes_in();
+        Ok(SegmentResult { result, after, steps })
+    }
+
+    fn run_all(&mut self, mut batch: Batch<'_>) -> Option<(Digest, u64)> {
         batch.refuse_oversized();
         if self.link.as_ref().is_some_and(|link| link.age() >= self.oldest) {
             self.link = None;
@@ -151,7 +173,7 @@ impl Runner {
                 }
                 Err(void) => {
                     batch.give_up(&void);
-                    return;
+                    return None;
                 }
             }
             let broken = self.drive(&mut batch);
@@ -160,6 +182,7 @@ impl Runner {
                 batch.after_death(void);
             }
         }
+        batch.ended
     }
 
     /// Runs one task.
@@ -252,7 +275,7 @@ impl Runner {
             if !room && !batch.sent.is_empty() {
                 return Ok(());
             }
-            let needed = task.memory();
+            let needed = batch.segment.map_or_else(|| task.memory(), SegmentSpec::memory);
             if needed > self.granted {
                 let failed = |error: io::Error| Void::new(VoidCause::ChildDied, error.to_string());
                 link.grant(RUN_MEMORY.saturating_add(needed)).map_err(failed)?;
@@ -265,7 +288,14 @@ impl Runner {
             let number = self.next_number;
             // After four billion tasks numbers start again: only a few hundred are in use at any time.
             self.next_number = number.wrapping_add(1) % u32::MAX;
-            wire::put_task(number, task.index, &task.input, link.outgoing());
+            match batch.segment {
+                None => wire::put_task(number, task.index, &task.input, link.outgoing()),
+                Some(segment) => {
+                    let part = segment.part(self.prepared.metered);
+                    let task = (task.index, &*task.input);
+                    wire::put_segment(number, task, &part, link.outgoing());
+                }
+            }
             batch.unsent.pop_front();
             batch.sent.push_back(Waiting { position, number });
             batch.sent_bytes += task.input.len();
@@ -287,7 +317,29 @@ fn nonsense(what: &str) -> Void {
     ended(Broken::Nonsense(what.to_owned()))
 }
 
-impl Batch<'_> {
+impl<'b> Batch<'b> {
+    fn new(
+        tasks: &'b [TaskSpec],
+        control: &'b Control,
+        on_result: &'b mut dyn FnMut(usize, Result<TaskResult, Void>),
+    ) -> Self {
+        Self {
+            tasks,
+            segment: None,
+            ended: None,
+            control,
+            on_result,
+            unsent: (0..tasks.len()).collect(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            began: Instant::now(),
+            stopped: Stopped::default(),
+            fuel: None,
+            careful: false,
+            time: CpuTime::start(),
+        }
+    }
+
     fn is_done(&self) -> bool {
         self.unsent.is_empty() && self.sent.is_empty()
     }
@@ -295,13 +347,16 @@ impl Batch<'_> {
     /// Answers for tasks whose limits or data no frame can carry.
     fn refuse_oversized(&mut self) {
         let tasks = self.tasks;
-        self.unsent.retain(|position| tasks[*position].fits());
-        for position in (0..tasks.len()).filter(|position| !tasks[*position].fits()) {
+        let whole = self.segment;
+        let fits =
+            |position: &usize| whole.map_or_else(|| tasks[*position].fits(), SegmentSpec::fits);
+        self.unsent.retain(fits);
+        for position in (0..tasks.len()).filter(|position| !fits(position)) {
             self.answer(
                 position,
                 Err(Void::new(
                     VoidCause::OwnerLimit,
-                    "its input, files, output or log exceed 1 GiB",
+                    "its input, files, output, log or snapshot exceed 1 GiB",
                 )),
             );
         }
@@ -314,7 +369,10 @@ impl Batch<'_> {
 
     /// Takes one frame, if there is one.
     fn take(&mut self, link: &mut Link) -> Result<ControlFlow<()>, Void> {
-        let limit = self.sent.front().map_or(0, |waiting| longest(&self.tasks[waiting.position]));
+        let limit = self
+            .sent
+            .front()
+            .map_or(0, |waiting| longest(&self.tasks[waiting.position], self.segment.is_some()));
         let Some(frame) = link.frame(limit).map_err(ended)? else {
             return Ok(ControlFlow::Break(()));
         };
@@ -322,7 +380,17 @@ impl Batch<'_> {
         let Some(first) = self.sent.front().copied() else {
             return Err(nonsense("an answer without a question"));
         };
-        let task = &self.tasks[first.position];
+        let (task, in_segment) = (&self.tasks[first.position], self.segment.is_some());
+        let news = match news {
+            News::SegmentDone(number, ended) if in_segment => {
+                self.ended = Some((ended.after, ended.steps));
+                News::Done(number, Ok(ended.result))
+            }
+            News::Done(_, Ok(_)) if in_segment => {
+                return Err(nonsense("a task where a segment was asked for"));
+            }
+            other => other,
+        };
         match news {
             News::Progress(number, fuel) if number == first.number => {
                 if self.fuel.is_some_and(|before| fuel <= before) {
@@ -333,7 +401,7 @@ impl Batch<'_> {
             }
             News::Done(number, mut result) if number == first.number => {
                 if let Ok(result) = &mut result {
-                    plausible(task, result).map_err(nonsense)?;
+                    plausible(task, self.segment, result).map_err(nonsense)?;
                     result.cpu_time_us = self.time.settle(result);
                 }
                 self.sent.pop_front();
@@ -416,25 +484,6 @@ impl Batch<'_> {
         }
         self.sent_bytes = 0;
     }
-}
-
-/// The longest frame that a child which runs `task` can honestly send.
-fn longest(task: &TaskSpec) -> u64 {
-    let limits = &task.job.limits;
-    limits.output.saturating_add(limits.log).saturating_add(OVERHEAD).min(wire::MAX_FRAME)
-}
-
-/// Whether a result is within the task's limits.
-fn plausible(task: &TaskSpec, result: &TaskResult) -> Result<(), &'static str> {
-    let limits = &task.job.limits;
-    let holds = [
-        (result.fuel <= limits.fuel, "more fuel than the limit"),
-        (result.peak_memory <= limits.memory, "more memory than the limit"),
-        (result.output.len() as u64 <= limits.output, "more output than the limit"),
-        (result.log.len() as u64 <= limits.log, "more log than the limit"),
-        (result.bytes_in == task.input.len() as u64, "another length of input"),
-    ];
-    holds.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
 }
 
 #[cfg(test)]

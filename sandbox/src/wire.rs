@@ -3,15 +3,20 @@
 //! A frame is its length (u32, big-endian) and that many bytes: an array of a kind and the kind's fields. Both sides refuse a frame
 //! that is longer than what they can expect at that moment, before any of it is stored.
 
+mod part;
+
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use tallymill_meter::{Extent, ModuleInfo, StepExports};
 use tallymill_protocol::cbor::{Decoder, Encoder, Field};
 use tallymill_protocol::work::VoidCause;
-use tallymill_protocol::{DecodeError, Limits, Outcome, TaskIndex};
+use tallymill_protocol::{DecodeError, Digest, Limits, Outcome, TaskIndex};
+
+pub(crate) use part::{Part, put_segment};
 
 use crate::confine::{Layer, Strength};
+use crate::segment::SegmentResult;
 use crate::task::{InputFile, JobSpec, TaskResult, Void};
 
 /// Room in a frame for everything but the bytes that a limit of the manifest counts.
@@ -114,6 +119,8 @@ pub(crate) enum Order {
     Job(Arc<JobSpec>),
     /// Run this; `number` is its position in the batch.
     Task { number: u32, index: TaskIndex, input: Arc<[u8]> },
+    /// Run this segment of a task.
+    Segment { number: u32, index: TaskIndex, input: Arc<[u8]>, part: Part },
     /// Stop this task, whether it runs or waits.
     Stop(u32),
     /// Stop all tasks sent so far.
@@ -190,6 +197,12 @@ impl Order {
                 2 => Self::Stop(u32::decode(d)?),
                 3 => Self::StopAll,
                 4 => Self::Load(info(d)?),
+                5 => Self::Segment {
+                    number: u32::decode(d)?,
+                    index: TaskIndex::decode(d)?,
+                    input: d.bytes(usize::MAX)?.into(),
+                    part: Part::read(d)?,
+                },
                 _ => return Ok(None),
             }))
         })
@@ -205,6 +218,8 @@ pub(crate) enum News {
     Failed(String),
     /// A task is done.
     Done(u32, Result<TaskResult, Void>),
+    /// A segment of a task is done.
+    SegmentDone(u32, SegmentResult),
     /// A task has used this much fuel.
     Progress(u32, u64),
     /// The child cannot be confined, for these reasons, and has not looked at the module.
@@ -221,6 +236,11 @@ impl News {
                 number.encode(e);
                 (void.cause as u8).encode(e);
                 e.text(&void.detail);
+            }),
+            Self::SegmentDone(number, ended) => put(6, out, |e| {
+                put_result(*number, &ended.result, e);
+                ended.after.encode(e);
+                e.uint(ended.steps);
             }),
             Self::Progress(number, fuel) => put(4, out, |e| {
                 number.encode(e);
@@ -244,6 +264,14 @@ impl News {
                 }
                 4 => Self::Progress(u32::decode(d)?, d.uint()?),
                 5 => Self::Unconfined(text(d)?),
+                6 => Self::SegmentDone(
+                    u32::decode(d)?,
+                    SegmentResult {
+                        result: result(d)?,
+                        after: Digest::decode(d)?,
+                        steps: d.uint()?,
+                    },
+                ),
                 _ => return Ok(None),
             }))
         })
@@ -481,12 +509,19 @@ mod tests {
         let compiled =
             Compiled::Done { metered: [1; 32], info: info.clone(), artefact: vec![9; 20] };
         let void = Void::new(VoidCause::Compile, "why");
+        let (after, steps) = (Digest([3; 32]), 9);
+        let segment = SegmentResult { result: result.clone(), after, steps };
+        let (metered, from) = (Digest([4; 32]), Some(Arc::from(&b"snapshot"[..])));
+        let steps = tallymill_protocol::Steps { budget: 1, segment: 2 };
+        let part = Part { metered, steps, from, pause_after: Some(7) };
         vec![
             framed(|out| News::Done(1, Ok(result)).put(out)),
             framed(|out| News::Done(2, Err(void)).put(out)),
             framed(|out| compiled.put(out)),
             framed(|out| Finding::Layers(vec![layer]).put(out)),
             framed(|out| put_load(&info, out)),
+            framed(|out| News::SegmentDone(3, segment).put(out)),
+            framed(|out| put_segment(5, (TaskIndex(6), b"input"), &part, out)),
         ]
     }
 
@@ -514,6 +549,21 @@ mod tests {
             }
             read_as_every_frame(&frame);
             read_as_every_frame(frame.get(4..).unwrap_or(&[]));
+        }
+    }
+
+    #[test]
+    fn a_segment_comes_over_whole() {
+        for (from, pause_after) in [(None, None), (Some(Arc::from(&b"s"[..])), Some(u64::MAX))] {
+            let steps = tallymill_protocol::Steps { budget: 1, segment: 2 };
+            let sent = Part { metered: Digest([4; 32]), steps, from, pause_after };
+            let frame = framed(|out| put_segment(5, (TaskIndex(6), b"in"), &sent, out));
+            let Ok(Order::Segment { number: 5, index: TaskIndex(6), input, part }) =
+                Order::parse(&frame[4..])
+            else {
+                panic!("not a segment");
+            };
+            assert_eq!((&*input, part), (&b"in"[..], sent));
         }
     }
 

@@ -48,7 +48,7 @@ pub async fn check(app: &App, caller: &Caller, manifest: &Manifest) -> Result<u6
         return Err(problem.next("update this client, or the coordinator"));
     }
     snapshots_fit(app, manifest)?;
-    module(app, caller, manifest.module).await?;
+    module(app, caller, manifest).await?;
     for (at, file) in manifest.files.0.iter().enumerate() {
         let length = blob(app, caller, &format!("files[{at}].blob"), file.blob).await?;
         if length != file.length {
@@ -88,13 +88,15 @@ async fn blob(app: &App, caller: &Caller, field: &str, digest: Digest) -> Result
     })
 }
 
-async fn module(app: &App, caller: &Caller, digest: Digest) -> Result<(), Problem> {
+async fn module(app: &App, caller: &Caller, manifest: &Manifest) -> Result<(), Problem> {
+    let (digest, interface) = (manifest.module, manifest.interface);
     let length = blob(app, caller, "module", digest).await?;
     if length > MAX_MODULE {
         return Err(Problem::field("module", "module: too long").limit(&MAX_MODULE));
     }
     let bytes = app.blobs.read(digest, 0, length).await?.ok_or_else(unexpected)?;
-    let screened = tokio::task::spawn_blocking(move || tallymill_sandbox::screen(&bytes).map(drop));
+    let screen = move || tallymill_sandbox::screen_as(&bytes, interface).map(drop);
+    let screened = tokio::task::spawn_blocking(screen);
     let screened = screened.await.map_err(|error| Problem::internal(&error))?;
     screened.map_err(|error| Problem::field("module", format!("module: {error}")))
 }

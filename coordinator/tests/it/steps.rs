@@ -12,6 +12,10 @@ use crate::world::{Person, Worker, World, asking, problem, receipt};
 
 const SEGMENT: u64 = MIN_SEGMENT;
 
+/// Has what a host calls of a long task.
+const MODULE: &str = r#"(module (memory (export "memory") 1) (func (export "init"))
+    (func (export "step") (param i64) (result i32) (i32.const 1)))"#;
+
 /// A long job of `payer`, one task, with small limits.
 async fn manifest(world: &World, payer: &Person) -> Manifest {
     let plain = world.manifest(payer, 1).await;
@@ -24,7 +28,8 @@ async fn manifest(world: &World, payer: &Person) -> Manifest {
         ..plain.limits
     };
     let steps = Some(Steps { budget: 1_000, segment: SEGMENT });
-    Manifest { interface: Interface::Step, limits, steps, ..plain }
+    let module = world.upload(payer, &wat::parse_str(MODULE).unwrap()).await;
+    Manifest { interface: Interface::Step, limits, steps, module, ..plain }
 }
 
 fn state(memory: &[u8], fuel: u64) -> Snapshot<'_> {
@@ -190,4 +195,22 @@ async fn a_long_job_whose_snapshots_are_no_blobs_here_is_refused_by_name() {
     let told =
         problem(world.as_person(&payer, Method::POST, "/api/v1/quote", body).await, 400).await;
     assert_eq!(told["field"], "steps");
+}
+
+#[tokio::test]
+async fn a_module_without_steps_is_no_long_job_and_one_in_steps_no_command() {
+    let world = World::with_blobs(4 << 20).await;
+    let payer = world.person(2, 100).await;
+    let long = manifest(&world, &payer).await;
+    let plain = world.manifest(&payer, 1).await;
+    let told = problem(
+        world.submit(&payer, &Manifest { module: plain.module, ..long.clone() }).await,
+        400,
+    )
+    .await;
+    assert_eq!(told["field"], "module");
+    assert!(told["detail"].as_str().unwrap().contains("\"init\""), "{told}");
+    let told =
+        problem(world.submit(&payer, &Manifest { module: long.module, ..plain }).await, 400).await;
+    assert!(told["detail"].as_str().unwrap().contains("\"_start\""), "{told}");
 }

@@ -15,17 +15,12 @@ fn death(fuel: Option<u64>, careful: bool, sent: usize) -> (Answers, Vec<usize>,
     let mut answers = Vec::new();
     let mut on_result = |position, result| answers.push((position, result));
     let mut batch = Batch {
-        tasks: &tasks,
-        control: &control,
-        on_result: &mut on_result,
         unsent: (sent..4).collect(),
         sent: (0..sent).map(|position| Waiting { position, number: 0 }).collect(),
         sent_bytes: sent,
-        began: Instant::now(),
-        stopped: Stopped::default(),
         fuel,
         careful,
-        time: CpuTime::start(),
+        ..Batch::new(&tasks, &control, &mut on_result)
     };
     batch.after_death(Void::new(VoidCause::ChildDied, "test"));
     assert!(batch.sent.is_empty() && batch.sent_bytes == 0 && batch.fuel.is_none());
@@ -63,11 +58,11 @@ fn figures_above_the_limits_are_not_believed() {
         output: vec![0; 2],
         ..TaskResult::without_running(Outcome::Exited(0), 2)
     };
-    assert_eq!(plausible(&task, &honest), Ok(()));
+    assert_eq!(plausible(&task, None, &honest), Ok(()));
     let refused = |change: fn(&mut TaskResult)| {
         let mut result = honest.clone();
         change(&mut result);
-        plausible(&task, &result).unwrap_err()
+        plausible(&task, None, &result).unwrap_err()
     };
     assert!(refused(|r| r.fuel = 11).contains("fuel"));
     assert!(refused(|r| r.peak_memory = 131_072).contains("memory"));

@@ -1,5 +1,7 @@
 //! The guest's files: read-only inputs and a writable directory in memory, under one root.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

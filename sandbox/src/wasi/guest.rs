@@ -7,7 +7,7 @@ use super::files::{Files, NodeId, ROOT};
 use crate::task::{JobSpec, TaskSpec};
 
 /// Most files a guest may hold open.
-const MAX_OPEN: usize = 1024;
+pub(super) const MAX_OPEN: usize = 1024;
 
 /// What a guest's file descriptor stands for.
 #[derive(Debug)]
@@ -132,14 +132,43 @@ impl Guest {
         }
     }
 
+    /// What each descriptor stands for.
+    pub(super) fn handles(&self) -> &[Option<Handle>] {
+        &self.handles
+    }
+
+    /// Puts these descriptors in the place of all others.
+    pub(super) fn set_handles(&mut self, handles: Vec<(u32, Handle)>) {
+        let count = handles.last().map_or(0, |(fd, _)| *fd as usize + 1);
+        self.handles = (0..count).map(|_| None).collect();
+        for (fd, handle) in handles {
+            if let Some(slot) = self.handles.get_mut(fd as usize) {
+                *slot = Some(handle);
+            }
+        }
+    }
+
+    /// Bytes read from the random stream.
+    pub(super) fn random_position(&self) -> u64 {
+        self.random.as_ref().map_or(0, blake3::OutputReader::position)
+    }
+
+    /// Goes on with the random stream behind so many bytes.
+    pub(super) fn set_random_position(&mut self, position: u64) {
+        self.random_stream().set_position(position);
+    }
+
     /// Fills `bytes` from the task's random stream: BLAKE3 keyed with the manifest's seed, over the task's index.
     pub(crate) fn randomness(&mut self, bytes: &mut [u8]) {
+        self.random_stream().fill(bytes);
+    }
+
+    fn random_stream(&mut self) -> &mut blake3::OutputReader {
         let (seed, index) = (&self.job.seed, self.index);
-        let stream = self.random.get_or_insert_with(|| {
+        self.random.get_or_insert_with(|| {
             let mut hasher = blake3::Hasher::new_keyed(seed);
             hasher.update(b"tallymill/v1/random").update(&index.to_be_bytes());
             hasher.finalize_xof()
-        });
-        stream.fill(bytes);
+        })
     }
 }

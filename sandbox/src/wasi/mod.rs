@@ -10,6 +10,7 @@
 mod errno;
 mod files;
 mod guest;
+mod keep;
 mod link;
 mod memory;
 mod paths;

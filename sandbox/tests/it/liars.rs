@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tallymill_protocol::work::VoidCause;
-use tallymill_protocol::{Digest, Outcome, TaskIndex};
+use tallymill_protocol::{Digest, Outcome, Steps, TaskIndex};
 use tallymill_sandbox::{
-    Cache, Control, Launcher, PrepareError, Runner, TaskResult, TaskSpec, Void, prepare,
+    Cache, Control, Launcher, PrepareError, Runner, SegmentSpec, TaskResult, TaskSpec, Void,
+    prepare,
 };
 use tempfile::TempDir;
 
@@ -54,6 +55,18 @@ fn a_child_that_behaves_is_believed_about_its_own_task() {
 }
 
 #[test]
+fn a_whole_task_is_no_answer_where_a_segment_was_asked_for() {
+    let home = TempDir::new().unwrap();
+    let prepared = prepare(None, &launcher(), &module(ECHO)).unwrap();
+    let launcher = liar(home.path(), "behaves");
+    let mut runner = Runner::new(launcher, prepared, Duration::from_secs(60));
+    let (task, steps) = (task(job(), b"in"), Steps { budget: 1, segment: 1 << 22 });
+    let spec = SegmentSpec { task, steps, from: None, pause_after: None };
+    let void = runner.run_segment(&spec, &Control::new().unwrap()).unwrap_err();
+    assert!(void.detail.contains("a segment was asked for"), "{void}");
+}
+
+#[test]
 fn an_answer_for_another_task_is_not_taken() {
     seen_through("answers-for-the-next", "out of turn");
     seen_through("answers-unasked", "before any question");
@@ -74,6 +87,7 @@ fn a_second_answer_for_the_same_task_is_not_taken_for_the_next() {
 fn figures_that_cannot_be_are_not_taken() {
     seen_through("uses-too-much-fuel", "more fuel than the limit");
     seen_through("read-another-input", "another length of input");
+    seen_through("pauses", "nothing was to be continued");
 }
 
 #[test]

@@ -14,4 +14,5 @@ mod determinism;
 mod endings;
 mod guest;
 mod liars;
+mod steps;
 mod wasi;

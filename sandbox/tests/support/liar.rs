@@ -30,7 +30,7 @@ impl Liar {
         loop {
             let body = self.hear();
             let mut d = Decoder::new(&body);
-            if d.uint().unwrap() == 1 {
+            if [1, 5].contains(&d.uint().unwrap()) {
                 return u32::decode(&mut d).unwrap();
             }
         }
@@ -64,9 +64,13 @@ impl Liar {
     }
 
     fn done(&mut self, number: u32, fuel: u64, input: u64, cpu: u64) {
+        self.ended(number, Outcome::Exited(0), [fuel, input, cpu]);
+    }
+
+    fn ended(&mut self, number: u32, outcome: Outcome, [fuel, input, cpu]: [u64; 3]) {
         self.say(2, |e| {
             number.encode(e);
-            Outcome::Exited(0).encode(e);
+            outcome.encode(e);
             for value in [fuel, 65_536, 0, input, cpu] {
                 e.uint(value);
             }
@@ -88,6 +92,7 @@ impl Liar {
                 "answers-for-the-next" => self.done(number + 1, 1, 2, 1),
                 "answers-twice" => (0..2).for_each(|_| self.done(number, 1, 2, 1)),
                 "uses-too-much-fuel" => self.done(number, u64::MAX, 2, 1),
+                "pauses" => self.ended(number, Outcome::Paused, [1, 2, 1]),
                 "read-another-input" => self.done(number, 1, 3, 1),
                 "claims-a-century" => self.done(number, 1, 2, 3_200_000_000_000_000),
                 "goes-back" => [9, 8].into_iter().for_each(|fuel| self.progress(number, fuel)),
