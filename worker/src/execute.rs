@@ -1,7 +1,7 @@
 //! Between the agent and whatever runs modules: the sandbox, or a stand-in in tests.
 
 use tallymill_protocol::{AccountId, Digest};
-use tallymill_sandbox::{TaskResult, TaskSpec, Void};
+use tallymill_sandbox::{SegmentResult, SegmentSpec, TaskResult, TaskSpec, Void};
 
 /// How a running batch is steered: stop all of it, withdraw it, look at its progress.
 pub type Control = tallymill_sandbox::Control;
@@ -45,6 +45,17 @@ pub trait Execute: Send + Sync + 'static {
         control: &Control,
         finished: Finished<'_>,
     );
+
+    /// Runs one segment of a long task.
+    ///
+    /// # Errors
+    /// A void with the reason why there is no result.
+    fn run_segment(
+        &self,
+        placement: Placement,
+        segment: &SegmentSpec,
+        control: &Control,
+    ) -> Result<SegmentResult, Void>;
 
     /// Lets go of what was not used for a while; called now and then. It may block.
     fn tidy(&self);

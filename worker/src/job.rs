@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tallymill_protocol::work::{Grant, VoidCause};
-use tallymill_protocol::{Digest, Inputs, Lease, Manifest, Signed, TableEntry, TaskIndex, merkle};
-use tallymill_sandbox::{JobSpec, TaskSpec, Void, versions};
+use tallymill_protocol::work::{Grant, SegmentStart, VoidCause};
+use tallymill_protocol::{
+    Digest, Inputs, Lease, Manifest, Signed, Steps, TableEntry, TaskIndex, merkle, snapshot,
+};
+use tallymill_sandbox::{JobSpec, SegmentSpec, TaskSpec, Void, versions};
 
 use crate::api::{ApiError, Session};
 use crate::blobs::{BlobCache, BlobError};
@@ -57,6 +59,25 @@ pub(crate) struct Loaded {
     pub(crate) module: Prepared,
     pub(crate) tasks: Vec<TaskSpec>,
     pub(crate) manifest: Arc<Manifest>,
+    /// Of a long task, where its only task goes on.
+    pub(crate) part: Option<Part>,
+}
+
+/// The segment that a lease is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) steps: Steps,
+    pub(crate) start: SegmentStart,
+    /// The snapshot there, which is the one with the root and the fuel of the start.
+    pub(crate) from: Option<Arc<[u8]>>,
+}
+
+impl Part {
+    /// The segment of this task.
+    pub(crate) fn of(&self, task: &TaskSpec) -> SegmentSpec {
+        let (task, from) = (task.clone(), self.from.clone());
+        SegmentSpec { task, steps: self.steps, from, pause_after: None }
+    }
 }
 
 /// Where things are fetched from and whom the owner works for.
@@ -92,12 +113,16 @@ impl Loader {
         let spec = JobSpec::from_manifest(&manifest, &files);
         let spec = Arc::new(spec.map_err(|error| unavailable(error.to_string()))?);
         let inputs = self.inputs(lease, &manifest, grant).await?;
+        let part = match manifest.steps {
+            Some(steps) => Some(self.part(lease, steps, grant).await?),
+            None => None,
+        };
         let tasks = inputs.into_iter().zip(lease.first.0..).map(|(input, index)| TaskSpec {
             job: spec.clone(),
             index: TaskIndex(index),
             input,
         });
-        Ok(Loaded { module, tasks: tasks.collect(), manifest })
+        Ok(Loaded { module, tasks: tasks.collect(), manifest, part })
     }
 
     async fn manifest(&self, lease: &Lease) -> Result<Manifest, GrantError> {
@@ -130,6 +155,39 @@ impl Loader {
         }
         let stream = self.session.blob(&digest, None).await?;
         Ok(self.blobs.take(digest, limit, stream).await?)
+    }
+
+    /// Where the task of a lease goes on, with the snapshot there: believed when its bytes have the root and the fuel that
+    /// the receipt will name.
+    async fn part(&self, lease: &Lease, steps: Steps, grant: &Grant) -> Result<Part, GrantError> {
+        let [start] = grant.states.0[..] else {
+            return Err(unavailable("the grant does not say where its one long task stands"));
+        };
+        if (start.task, 1) != (lease.first, lease.count) {
+            return Err(unavailable("the grant says where another task stands than its lease's"));
+        }
+        let Some(digest) = start.snapshot else {
+            let fresh = (start.index, start.root, start.fuel) == (0, Digest::ZERO, 0);
+            let part = Part { steps, start, from: None };
+            let odd = || unavailable("a task that has begun comes without its snapshot");
+            return fresh.then_some(part).ok_or_else(odd);
+        };
+        let longest = snapshot::max_len(&lease.limits);
+        let bytes = self.blob(digest, start.length.min(longest)).await?;
+        let limits = lease.limits;
+        let read = move || {
+            let read = snapshot::decode(&bytes, &limits);
+            let read = read.map(|found| (found.root(), found.facts.fuel));
+            read.map(|found| (found, Arc::from(&bytes[..])))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let (found, from) = read
+            .map_err(|error| unavailable(error.to_string()))?
+            .map_err(|error| unavailable(error.to_string()))?;
+        if found != (start.root, start.fuel) {
+            return Err(unavailable("the snapshot is not of the state that the grant names"));
+        }
+        Ok(Part { steps, start, from: Some(from) })
     }
 
     async fn inputs(

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{AccountId, Digest};
 use tallymill_sandbox::{
-    Cache, CacheError, ENGINE_NAME, Launcher, Runner, TaskSpec, Void, prepare,
+    Cache, CacheError, ENGINE_NAME, Launcher, Runner, SegmentResult, SegmentSpec, TaskSpec, Void,
+    prepare,
 };
 
 use crate::execute::{Control, Execute, Finished, Placement, Prepared};
@@ -93,6 +94,21 @@ impl Sandboxed {
             Some(Runner::new(self.launcher.clone(), prepared, self.wall))
         })
     }
+
+    /// Calls `work` with a child of this payer and module, which then waits for more of the same.
+    fn with_runner<T>(
+        &self,
+        placement: Placement,
+        work: impl FnOnce(&mut Runner) -> T,
+    ) -> Result<T, Void> {
+        let tenant = (placement.payer, placement.module.module);
+        let gone = || Void::new(VoidCause::Other, "the module is no longer ready");
+        let mut runner = self.runner(&tenant).ok_or_else(gone)?;
+        let done = work(&mut runner);
+        let gone = self.idle().put(tenant, runner, Instant::now());
+        drop(gone);
+        Ok(done)
+    }
 }
 
 impl Execute for Sandboxed {
@@ -120,15 +136,20 @@ impl Execute for Sandboxed {
         control: &Control,
         finished: Finished<'_>,
     ) {
-        let tenant = (placement.payer, placement.module.module);
-        let Some(mut runner) = self.runner(&tenant) else {
-            let void = Void::new(VoidCause::Other, "the module is no longer ready");
+        let ran =
+            self.with_runner(placement, |runner| runner.run_batch(tasks, control, &mut *finished));
+        if let Err(void) = ran {
             (0..tasks.len()).for_each(|at| finished(at, Err(void.clone())));
-            return;
-        };
-        runner.run_batch(tasks, control, finished);
-        let gone = self.idle().put(tenant, runner, Instant::now());
-        drop(gone);
+        }
+    }
+
+    fn run_segment(
+        &self,
+        placement: Placement,
+        segment: &SegmentSpec,
+        control: &Control,
+    ) -> Result<SegmentResult, Void> {
+        self.with_runner(placement, |runner| runner.run_segment(segment, control))?
     }
 
     fn tidy(&self) {

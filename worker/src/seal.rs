@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tallymill_protocol::cbor::{Blob, List, Text};
-use tallymill_protocol::work::{MAX_INLINE, ReportUpload, VoidCause};
-use tallymill_protocol::{Digest, Lease, LeaseDigest, Micros, Receipt};
-use tallymill_sandbox::{TaskResult, TaskSpec, Void};
+use tallymill_protocol::work::{MAX_INLINE, ReportUpload, SegmentStart, VoidCause};
+use tallymill_protocol::{Digest, Lease, LeaseDigest, Micros, Outcome, Receipt, Segment};
+use tallymill_sandbox::{SegmentResult, TaskResult, TaskSpec, Void};
 
 use crate::execute::Prepared;
 use crate::files::{now, random};
+use crate::job::Part;
 use crate::outbox::Entry;
 use crate::signer::Sealed;
 use crate::spool::Spool;
@@ -45,12 +46,40 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// The receipt of a segment.
+    pub(crate) fn paused(
+        &self,
+        task: &TaskSpec,
+        part: &Part,
+        ended: SegmentResult,
+        began: Micros,
+    ) -> Result<Done, Void> {
+        let SegmentStart { index, root, fuel, .. } = part.start;
+        let segment = Segment {
+            index,
+            before: root,
+            after: ended.after,
+            fuel_before: fuel,
+            fuel_after: fuel.saturating_add(ended.result.fuel),
+        };
+        self.receipt(task, ended.result, (began, Some(segment)))
+    }
+
     /// The receipt of a result; large bytes go to disk at once, so that they need not be held.
     pub(crate) fn done(
         &self,
         task: &TaskSpec,
         result: TaskResult,
         began: Micros,
+    ) -> Result<Done, Void> {
+        self.receipt(task, result, (began, None))
+    }
+
+    fn receipt(
+        &self,
+        task: &TaskSpec,
+        result: TaskResult,
+        (began, segment): (Micros, Option<Segment>),
     ) -> Result<Done, Void> {
         let salt = random::<32>().map_err(|e| Void::new(VoidCause::Other, e.to_string()))?;
         let receipt = Receipt {
@@ -68,7 +97,7 @@ impl Stamp {
             module: self.lease.module,
             metered: self.module.metered,
             log: Digest::of(&result.log),
-            segment: None,
+            segment,
             engine: Text(self.engine.to_owned()),
             cpu_time: result.cpu_time_us,
             started: began,
@@ -76,19 +105,21 @@ impl Stamp {
             salt,
         };
         let mut large = Vec::new();
-        let output = spool(&self.spool, result.output, receipt.output, &mut large)?;
-        let log = spool(&self.spool, result.log, receipt.log, &mut large)?;
+        // A snapshot is read by those who go on from it: it is always a blob.
+        let most = if receipt.outcome == Outcome::Paused { 0 } else { MAX_INLINE };
+        let output = spool(&self.spool, (result.output, most), receipt.output, &mut large)?;
+        let log = spool(&self.spool, (result.log, MAX_INLINE), receipt.log, &mut large)?;
         Ok(Done { receipt, bytes: Bytes { output, log, large } })
     }
 }
 
 fn spool(
     spool: &Spool,
-    bytes: Vec<u8>,
+    (bytes, most): (Vec<u8>, usize),
     digest: Digest,
     large: &mut Vec<Digest>,
 ) -> Result<Vec<u8>, Void> {
-    if bytes.len() <= MAX_INLINE {
+    if bytes.len() <= most {
         return Ok(bytes);
     }
     spool.put(digest, &bytes).map_err(|error| Void::new(VoidCause::Other, error.to_string()))?;

@@ -15,7 +15,7 @@ use super::{Agent, Event};
 use crate::backoff::Backoff;
 use crate::execute::{Control, Execute, Placement, Prepared};
 use crate::files::{now, random};
-use crate::job::{GrantError, Loaded};
+use crate::job::{GrantError, Loaded, Part};
 use crate::mode::Mode;
 use crate::seal::{Done, Stamp};
 use crate::status::Source;
@@ -35,6 +35,8 @@ pub(super) struct Held {
     pub(super) done: u32,
     pub(super) stopped: bool,
     module: Option<Prepared>,
+    /// Of a long task, the segment that the lease is about.
+    part: Option<Part>,
     ready: VecDeque<TaskSpec>,
     runs: HashMap<u64, Run>,
 }
@@ -48,7 +50,8 @@ impl Held {
     fn new(lease: Lease, digest: LeaseDigest) -> Self {
         let left = lease.count;
         let (ready, runs) = (VecDeque::new(), HashMap::new());
-        Self { lease, digest, left, fuel: 0, done: 0, stopped: false, module: None, ready, runs }
+        let (fuel, done, stopped, module, part) = (0, 0, false, None, None);
+        Self { lease, digest, left, fuel, done, stopped, module, part, ready, runs }
     }
 
     /// Whether every task has its result.
@@ -121,8 +124,8 @@ impl Agent {
             return;
         }
         match loaded {
-            Ok(Loaded { module, tasks, manifest }) => {
-                held.module = Some(module);
+            Ok(Loaded { module, tasks, manifest, part }) => {
+                (held.module, held.part) = (Some(module), part);
                 held.ready = tasks.into();
                 if self.manifests.len() >= 64 {
                     self.manifests.clear();
@@ -218,10 +221,11 @@ impl Agent {
             engine: self.execute.engine(),
             spool: self.outbox.spool(),
         };
-        let (execute, events) = (self.execute.clone(), self.events.clone());
+        let (execute, events, part) =
+            (self.execute.clone(), self.events.clone(), held.part.clone());
         tokio::spawn(async move {
             let (sender, began, count) = (events.clone(), std::time::Instant::now(), tasks.len());
-            let job = RunJob { execute, stamp, tasks, control, attempt, number };
+            let job = RunJob { execute, stamp, tasks, part, control, attempt, number };
             if let Err(error) = tokio::task::spawn_blocking(move || job.run(&sender)).await {
                 tracing::error!("run.crashed: {error}");
             }
@@ -290,6 +294,7 @@ struct RunJob {
     execute: Arc<dyn Execute>,
     stamp: Stamp,
     tasks: Vec<TaskSpec>,
+    part: Option<Part>,
     control: Arc<Control>,
     attempt: AttemptId,
     number: u64,
@@ -298,16 +303,26 @@ struct RunJob {
 impl RunJob {
     fn run(self, events: &mpsc::Sender<Event>) {
         let mut began: Micros = now();
-        let mut finished = |at: usize, result: Result<_, Void>| {
-            let Some(task) = self.tasks.get(at) else { return };
-            let done = result.and_then(|result| self.stamp.done(task, result, began));
-            began = now();
+        let payer = self.stamp.lease.payer;
+        let placement = Placement { payer, module: self.stamp.module };
+        let tell = |task: &TaskSpec, done| {
             // The agent is gone when the worker has ended.
             let event = Event::Ran(self.attempt, self.number, task.index, Box::new(done));
             let _ = events.blocking_send(event);
         };
-        let payer = self.stamp.lease.payer;
-        let placement = Placement { payer, module: self.stamp.module };
+        if let Some(part) = &self.part {
+            for task in &self.tasks {
+                let ended = self.execute.run_segment(placement, &part.of(task), &self.control);
+                tell(task, ended.and_then(|ended| self.stamp.paused(task, part, ended, began)));
+                began = now();
+            }
+            return;
+        }
+        let mut finished = |at: usize, result: Result<_, Void>| {
+            let Some(task) = self.tasks.get(at) else { return };
+            tell(task, result.and_then(|result| self.stamp.done(task, result, began)));
+            began = now();
+        };
         self.execute.run(placement, &self.tasks, &self.control, &mut finished);
     }
 }

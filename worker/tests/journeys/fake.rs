@@ -13,7 +13,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{
-    Grant, Position, ReportAnswer, ReportUpload, Verdict, VoidEntry, WorkReply, WorkRequest,
+    Grant, Position, ReportAnswer, ReportUpload, SegmentStart, Verdict, VoidEntry, WorkReply,
+    WorkRequest,
 };
 use tallymill_protocol::*;
 
@@ -56,6 +57,8 @@ pub struct Inner {
     pub verdict: Verdict,
     /// Where the chain of reports stands; absent: any report is taken.
     pub chain: Option<Position>,
+    /// How the jobs that are leased next divide their tasks.
+    steps: Option<Steps>,
     blobs: HashMap<Digest, Vec<u8>>,
     manifests: HashMap<String, Vec<u8>>,
 }
@@ -90,6 +93,7 @@ impl Fake {
             uploaded: Vec::new(),
             verdict: Verdict::Settled,
             chain: None,
+            steps: None,
             blobs: HashMap::from([(Digest::of(MODULE), MODULE.to_vec())]),
             manifests: HashMap::new(),
         };
@@ -137,6 +141,21 @@ impl Fake {
             inputs: List::default(),
             proof: List::default(),
             states: List::default(),
+        });
+    }
+
+    /// Task 0 of a long job, from where `start` says; `snapshot` can be had.
+    pub fn grant_segment(&self, start: SegmentStart, snapshot: &[u8]) {
+        let mut inner = self.lock();
+        inner.steps = Some(Steps { budget: 1, segment: MIN_SEGMENT });
+        let lease = inner.lease(Inputs::Range { from: 0, count: 100 }, 0, 1);
+        inner.blobs.insert(Digest::of(snapshot), snapshot.to_vec());
+        inner.grants.push_back(Grant {
+            lease,
+            entries: Blob(Vec::new()),
+            inputs: List::default(),
+            proof: List::default(),
+            states: List(vec![start]),
         });
     }
 
@@ -214,8 +233,8 @@ impl Inner {
             visibility: Visibility::Public,
             requirements: Requirements::default(),
             title: Text("test".into()),
-            interface: Interface::Command,
-            steps: None,
+            interface: if self.steps.is_some() { Interface::Step } else { Interface::Command },
+            steps: self.steps,
         };
         let signed = submitter.sign(&manifest);
         let job = Manifest::id_of(signed.payload());

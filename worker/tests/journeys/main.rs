@@ -9,6 +9,7 @@
 
 mod fake;
 mod keeping;
+mod steps;
 mod world;
 
 use std::sync::atomic::Ordering::SeqCst;

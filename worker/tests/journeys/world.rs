@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Digest, Outcome};
-use tallymill_sandbox::{TaskResult, TaskSpec, Void};
+use tallymill_sandbox::{SegmentResult, SegmentSpec, TaskResult, TaskSpec, Void};
 use tallymill_worker::{
     Control, Execute, Finished, Handle, Options, Placement, Prepared, Status, Worker, join,
 };
@@ -60,6 +60,20 @@ impl Execute for Echo {
             }
             finished(at, Ok(result));
         }
+    }
+
+    /// Echoes its snapshot and its input, and has more to do.
+    fn run_segment(
+        &self,
+        _: Placement,
+        segment: &SegmentSpec,
+        _: &Control,
+    ) -> Result<SegmentResult, Void> {
+        let from = segment.from.as_deref().unwrap_or(b"");
+        let output = [from, &segment.task.input].concat();
+        let plain = result(&segment.task, output, Outcome::Paused);
+        let result = TaskResult { bytes_in: segment.bytes_in(), ..plain };
+        Ok(SegmentResult { result, after: Digest::of(b"after"), steps: 3 })
     }
 
     fn engine(&self) -> &'static str {
