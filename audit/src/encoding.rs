@@ -84,3 +84,27 @@ pub(crate) mod signed {
         Signed::from_bytes(&super::bytes::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
+
+/// A digest that may be left out.
+pub(crate) mod maybe {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+    use tallymill_protocol::Digest;
+
+    pub(crate) fn serialize<S: Serializer>(
+        digest: &Option<Digest>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => serializer.collect_str(digest),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Digest>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}

@@ -39,6 +39,10 @@ pub struct Evidence {
     pub proof: Vec<Digest>,
     /// For table jobs: the task's entry, with its proof.
     pub entry: Option<TableProof>,
+    /// For a segment of a long task: the snapshot it began from. It is believed when its bytes have the state root that
+    /// the receipt names.
+    #[serde(with = "encoding::maybe", default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Digest>,
 }
 
 /// An entry of an input table and its way to the table's root.
@@ -68,6 +72,8 @@ pub struct Blobs {
     pub module: Digest,
     /// The task's input; `None` when it follows from the manifest.
     pub input: Option<Digest>,
+    /// The snapshot that a segment began from.
+    pub snapshot: Option<Digest>,
     /// Names and digests of the job's files, in the manifest's order.
     pub files: Vec<(String, Digest)>,
 }
@@ -128,6 +134,7 @@ impl Evidence {
             position,
             proof,
             entry,
+            snapshot: None,
         })
     }
 
@@ -150,7 +157,15 @@ impl Evidence {
             position,
             proof,
             entry,
+            snapshot: None,
         }
+    }
+
+    /// The same about a segment that began from this snapshot.
+    #[must_use]
+    pub const fn from_snapshot(mut self, snapshot: Option<Digest>) -> Self {
+        self.snapshot = snapshot;
+        self
     }
 
     /// Reads an evidence file.
@@ -199,6 +214,6 @@ impl Evidence {
             Inputs::Table { .. } => Some(self.receipt()?.input),
         };
         let files = manifest.files.0.iter().map(|file| (file.name.0.clone(), file.blob)).collect();
-        Ok(Blobs { module: manifest.module, input, files })
+        Ok(Blobs { module: manifest.module, input, snapshot: self.snapshot, files })
     }
 }

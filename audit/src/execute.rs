@@ -7,9 +7,11 @@ use tallymill_protocol::snapshot::SnapshotError;
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Digest, Limits, Outcome, Receipt, TaskIndex, Versions};
 use tallymill_sandbox::{
-    Cache, Control, JobSpec, Launcher, PrepareError, Prepared, Runner, TaskResult, TaskSpec, Void,
-    prepare, versions,
+    Cache, Control, JobSpec, Launcher, PrepareError, Prepared, Runner, SegmentResult, SegmentSpec,
+    TaskResult, TaskSpec, Void, prepare, versions,
 };
+
+use crate::segment::Part;
 
 /// The first thing that running a task again shows to be otherwise than a receipt says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +83,10 @@ pub struct Task<'t> {
     pub input: Arc<[u8]>,
 }
 
+fn control() -> Result<Control, Void> {
+    Control::new().map_err(|error| Void::new(VoidCause::Other, error.to_string()))
+}
+
 /// Runs tasks again, each in a child process.
 #[derive(Debug, Clone)]
 pub struct Executor<'c> {
@@ -102,12 +108,35 @@ impl Executor<'_> {
         task: &Task<'_>,
         index: TaskIndex,
     ) -> Result<(Prepared, TaskResult), VerifyError> {
-        let prepared = prepare(self.cache, &self.launcher, task.module)?;
         let spec = TaskSpec { job: task.job.clone(), index, input: task.input.clone() };
-        let other = |error: std::io::Error| Void::new(VoidCause::Other, error.to_string());
-        let control = Control::new().map_err(other)?;
-        let mut runner = Runner::new(self.launcher.clone(), prepared, self.wall);
-        let result = runner.run_one(&spec, &control)?;
+        let mut runner = self.runner(task.module)?;
+        let result = runner.run_one(&spec, &control()?)?;
+        Ok((runner.module().clone(), result))
+    }
+
+    fn runner(&self, module: &[u8]) -> Result<Runner, VerifyError> {
+        let prepared = prepare(self.cache, &self.launcher, module)?;
+        Ok(Runner::new(self.launcher.clone(), prepared, self.wall))
+    }
+
+    /// Runs a part of a segment: up to its end, or so many of its steps.
+    ///
+    /// # Errors
+    /// When module or snapshot are refused or the run is void.
+    pub fn run_part(
+        &self,
+        part: &Part<'_>,
+        pause_after: Option<u64>,
+    ) -> Result<(Prepared, SegmentResult), VerifyError> {
+        let Part { task, index, steps, from } = *part;
+        let spec = SegmentSpec {
+            task: TaskSpec { job: task.job.clone(), index, input: task.input.clone() },
+            steps,
+            from: from.map(Arc::from),
+            pause_after,
+        };
+        let mut runner = self.runner(task.module)?;
+        let result = runner.run_segment(&spec, &control()?)?;
         Ok((runner.module().clone(), result))
     }
 

@@ -2,10 +2,14 @@
 //!
 //! What runs a segment is behind [`RunSegment`], so that everything that is compared is compared here, whoever runs it.
 
-use tallymill_protocol::snapshot::decode;
-use tallymill_protocol::{Digest, Outcome, Receipt, Segment, Steps, TaskIndex};
+use std::sync::Arc;
 
-use crate::execute::{Mismatch, Task, VerifyError, differs};
+use tallymill_protocol::snapshot::decode;
+use tallymill_protocol::{Digest, Limits, Outcome, Receipt, Segment, Steps, TaskIndex};
+use tallymill_sandbox::{JobSpec, SegmentResult, versions};
+
+use crate::dispute::Claims;
+use crate::execute::{Executor, Mismatch, Task, VerifyError, differs};
 
 /// A segment to run: of which task, how it is divided, and from where.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +54,46 @@ pub trait RunSegment {
     fn run_segment(&self, part: &Part<'_>, stop: Option<u64>) -> Result<PartResult, VerifyError>;
 }
 
+impl RunSegment for Executor<'_> {
+    fn run_segment(&self, part: &Part<'_>, stop: Option<u64>) -> Result<PartResult, VerifyError> {
+        let limits = part.task.job.limits;
+        let most = stop.map_or(limits.fuel, |stop| stop.min(limits.fuel));
+        let limits = Limits { fuel: most, ..limits };
+        let job = Arc::new(JobSpec { limits, ..JobSpec::clone(&part.task.job) });
+        let task = Task { job, ..part.task.clone() };
+        let (prepared, SegmentResult { result, after, .. }) =
+            self.run_part(&Part { task: &task, ..*part }, None)?;
+        Ok(PartResult {
+            metered: prepared.metered,
+            outcome: result.outcome,
+            output: result.output,
+            log: result.log,
+            after,
+            fuel: result.fuel,
+            memory_fuel: result.memory_fuel,
+            peak_memory: result.peak_memory,
+        })
+    }
+}
+
+/// What this machine finds when it runs a segment.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'f> {
+    /// What runs it.
+    pub executor: &'f Executor<'f>,
+    /// The segment.
+    pub part: Part<'f>,
+}
+
+impl Claims for Found<'_> {
+    type Error = VerifyError;
+
+    /// A task that ends in the middle of a step has no root there: zeros.
+    fn root_after(&mut self, steps: u64) -> Result<Digest, VerifyError> {
+        Ok(self.executor.run_part(&self.part, Some(steps))?.1.after)
+    }
+}
+
 /// Runs a receipt's segment again and compares everything in it that is deterministic; of one that was stopped from outside
 /// only the fuel, by running it up to there.
 ///
@@ -62,6 +106,9 @@ pub fn verify_segment(
 ) -> Result<(), VerifyError> {
     let segment = receipt.segment.ok_or(VerifyError::Whole)?;
     let task = part.task;
+    if task.versions != versions() {
+        return Err(VerifyError::Versions { claimed: task.versions, own: versions() });
+    }
     differs("module", receipt.module, Digest::of(task.module))?;
     differs("input", receipt.input, Digest::of(&task.input))?;
     let from = part.from.map_or(0, <[u8]>::len) as u64;
@@ -70,6 +117,9 @@ pub fn verify_segment(
     let after = segment.fuel_before.saturating_add(receipt.fuel);
     differs("fuel after", segment.fuel_after, after)?;
     if receipt.outcome == Outcome::Stopped {
+        if receipt.fuel == 0 {
+            return Ok(());
+        }
         let found = run.run_segment(part, Some(segment.fuel_after))?;
         differs("metered module", receipt.metered, found.metered)?;
         return Ok(differs("fuel", receipt.fuel, found.fuel)?);

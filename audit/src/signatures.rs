@@ -1,8 +1,8 @@
 //! Who signed what: from the submitter's manifest to the host's receipt.
 
 use tallymill_protocol::{
-    DecodeError, Digest, Inputs, Key, Lease, Manifest, ManifestError, Message as _, Receipt,
-    Report, VerifyError, merkle,
+    DecodeError, Digest, Inputs, Key, Lease, Manifest, ManifestError, Message as _, Outcome,
+    Receipt, Report, VerifyError, merkle, snapshot,
 };
 
 use crate::evidence::Evidence;
@@ -102,6 +102,10 @@ fn agree(evidence: &Evidence, parts: &Believed) -> Result<(), Doubt> {
     let delegated =
         manifest.delegates.0.iter().any(|delegate| delegate.key == lease.coordinator.into());
     let limits = &lease.limits;
+    let longest = match receipt.outcome {
+        Outcome::Paused => snapshot::max_len(limits),
+        _ => limits.output,
+    };
     let rules = [
         (
             receipt.lease == Lease::digest_of(evidence.lease.payload()),
@@ -124,7 +128,15 @@ fn agree(evidence: &Evidence, parts: &Believed) -> Result<(), Doubt> {
         (lease.tariff == manifest.tariff, "lease and manifest name different tariffs"),
         (receipt.fuel <= limits.fuel, "the receipt's fuel is above the limit"),
         (receipt.peak_memory <= limits.memory, "the receipt's memory is above the limit"),
-        (receipt.bytes_out <= limits.output, "the receipt's output is above the limit"),
+        (receipt.bytes_out <= longest, "the receipt's output is above the limit"),
+        (
+            receipt.segment.is_some() == manifest.steps.is_some(),
+            "a receipt is about a segment where the job is in steps, and nowhere else",
+        ),
+        (
+            receipt.segment.is_none_or(|segment| segment.fuel_after <= limits.fuel),
+            "the fuel after the segment is above the limit",
+        ),
     ];
     rules
         .into_iter()

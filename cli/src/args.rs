@@ -207,6 +207,9 @@ pub struct RunArgs {
     /// Wall-clock limit, seconds.
     #[arg(long, default_value_t = 3_600)]
     pub wall: u64,
+    /// The module works in steps: fuel of a step, and fuel after which it goes on from a snapshot in a new process.
+    #[arg(long, value_name = "BUDGET:SEGMENT", conflicts_with = "receipt")]
+    pub steps: Option<String>,
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Arguments of the program.
@@ -312,6 +315,9 @@ pub enum JobVerb {
         job: String,
         /// The task.
         task: u32,
+        /// Of a long task, the segment, from 0; the last one when left out.
+        #[arg(long)]
+        segment: Option<u32>,
         /// The file.
         #[arg(long, short)]
         out: PathBuf,
@@ -339,6 +345,9 @@ pub struct VerifyArgs {
     /// Its named files, NAME=FILE.
     #[arg(long = "input", value_name = "NAME=FILE")]
     pub inputs: Vec<String>,
+    /// Of a segment of a long task, the snapshot it began from; fetched from the coordinator when it is not given.
+    #[arg(long)]
+    pub snapshot: Option<PathBuf>,
     /// The coordinator's key that leases must be signed with, hex.
     #[arg(long)]
     pub coordinator: Option<String>,

@@ -68,6 +68,19 @@ impl JobHandle {
         self.client.http.get(&format!("/api/v1/jobs/{}/receipts/{task}", self.id)).await
     }
 
+    /// The evidence of one segment of a long task, on which hosts agreed; the task itself may go on.
+    ///
+    /// # Errors
+    /// When hosts have not agreed on it, or the job is private to somebody else.
+    pub async fn segment_evidence(
+        &self,
+        task: u32,
+        segment: u32,
+    ) -> Result<serde_json::Value, Error> {
+        let path = format!("/api/v1/jobs/{}/receipts/{task}?segment={segment}", self.id);
+        self.client.http.get(&path).await
+    }
+
     /// What one host's run of a decided task wrote to standard error; `digest` is the `log` of that run in [`Self::task`].
     ///
     /// # Errors

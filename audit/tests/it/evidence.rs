@@ -2,7 +2,8 @@
 
 use tallymill_audit::{Doubt, Evidence, EvidenceError, check_signatures};
 use tallymill_protocol::{
-    Digest, HostId, JobId, Key, Keypair, LeaseDigest, Network, Segment, TaskIndex,
+    Digest, HostId, Interface, JobId, Key, Keypair, LeaseDigest, MIN_SEGMENT, Network, Outcome,
+    Receipt, Segment, Steps, TaskIndex,
 };
 
 use crate::world::World;
@@ -152,16 +153,85 @@ fn an_input_that_the_submitter_did_not_sign_is_refused() {
     assert!(refused(&world), "an entry that is not under the root");
 }
 
+/// The world of a long job, whose receipt is about this segment.
+fn in_steps(index: u32, change: impl Fn(&mut Receipt)) -> World {
+    let mut world = World::table();
+    world.manifest.interface = Interface::Step;
+    world.manifest.steps = Some(Steps { budget: 1, segment: MIN_SEGMENT });
+    let job = world.manifest.id();
+    world.lease.job = job;
+    with_lease(&mut world, |_| {}, TaskIndex(1));
+    let (before, after, fuel_before, fuel_after) = (Digest::ZERO, Digest::ZERO, 0, 0);
+    world.receipts[1].segment = Some(Segment { index, before, after, fuel_before, fuel_after });
+    change(&mut world.receipts[1]);
+    world
+}
+
 #[test]
 fn a_later_segment_has_read_its_input_and_more() {
     let told = |index, more: i64| {
-        let mut world = World::table();
-        let receipt = &mut world.receipts[1];
-        receipt.bytes_in = receipt.bytes_in.checked_add_signed(more).unwrap();
-        let (before, after, fuel_before, fuel_after) = (Digest::ZERO, Digest::ZERO, 0, 0);
-        receipt.segment = Some(Segment { index, before, after, fuel_before, fuel_after });
+        let world = in_steps(index, |receipt| {
+            receipt.bytes_in = receipt.bytes_in.checked_add_signed(more).unwrap();
+        });
         check_signatures(&world.evidence(), None).is_ok()
     };
     assert_eq!([told(0, 0), told(0, 1)], [true, false], "the first begins with its input alone");
     assert_eq!([told(1, 70_000), told(1, -1)], [true, false]);
+}
+
+/// A change to a receipt, and words of what is then said.
+type Case = (fn(&mut Receipt), &'static str);
+
+#[test]
+fn segments_are_of_long_jobs_alone_and_within_their_limits() {
+    let limits = crate::world::limits();
+    let longest = tallymill_protocol::snapshot::max_len(&limits);
+    check_signatures(
+        &in_steps(1, |receipt| {
+            (receipt.outcome, receipt.bytes_out) = (Outcome::Paused, longest);
+        })
+        .evidence(),
+        None,
+    )
+    .unwrap();
+    let disagrees = |world: &World| match doubt(&world.evidence()) {
+        Doubt::Disagree(text) => text,
+        other => panic!("{other}"),
+    };
+    let cases: [Case; 4] = [
+        (|receipt| receipt.segment = None, "where the job is in steps"),
+        (
+            |receipt| {
+                let segment = receipt.segment.as_mut().unwrap();
+                segment.fuel_after = crate::world::limits().fuel + 1;
+            },
+            "the fuel after the segment",
+        ),
+        (|receipt| receipt.bytes_out = crate::world::limits().output + 1, "output"),
+        (
+            |receipt| {
+                receipt.outcome = Outcome::Paused;
+                receipt.bytes_out =
+                    tallymill_protocol::snapshot::max_len(&crate::world::limits()) + 1;
+            },
+            "output",
+        ),
+    ];
+    for (change, words) in cases {
+        let text = disagrees(&in_steps(1, change));
+        assert!(text.contains(words), "{text}");
+    }
+    let mut command = World::table();
+    command.receipts[1].segment = in_steps(1, |_| {}).receipts[1].segment;
+    assert!(disagrees(&command).contains("where the job is in steps"));
+}
+
+#[test]
+fn evidence_of_a_later_segment_names_the_snapshot_before_it_and_other_evidence_nothing() {
+    let evidence = World::range().evidence();
+    assert!(!evidence.to_json().unwrap().contains("snapshot"));
+    let digest = Digest::of(b"a snapshot");
+    let later = evidence.from_snapshot(Some(digest));
+    let read = Evidence::from_json(later.to_json().unwrap().as_bytes()).unwrap();
+    assert_eq!((read.blobs().unwrap().snapshot, &read), (Some(digest), &later));
 }

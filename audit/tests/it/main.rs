@@ -10,5 +10,6 @@ mod disputes;
 mod evidence;
 mod execution;
 mod local;
+mod replay;
 mod segments;
 mod world;

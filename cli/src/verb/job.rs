@@ -27,8 +27,8 @@ pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
             ui::note("cancelled: what ran is paid, the rest of the credit returns");
         }
         JobVerb::Why { job } => why(common, &handle(common, &job).await?).await?,
-        JobVerb::Receipt { job, task, out } => {
-            receipt(&handle(common, &job).await?, task, &out).await?;
+        JobVerb::Receipt { job, task, segment, out } => {
+            receipt(&handle(common, &job).await?, (task, segment), &out).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -180,8 +180,15 @@ async fn why(common: &Common, job: &JobHandle) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn receipt(job: &JobHandle, task: u32, out: &Path) -> anyhow::Result<()> {
-    let evidence = job.evidence(task).await?;
+async fn receipt(
+    job: &JobHandle,
+    (task, segment): (u32, Option<u32>),
+    out: &Path,
+) -> anyhow::Result<()> {
+    let evidence = match segment {
+        Some(segment) => job.segment_evidence(task, segment).await?,
+        None => job.evidence(task).await?,
+    };
     std::fs::write(out, serde_json::to_vec_pretty(&evidence)?)
         .with_context(|| format!("failed to write {}", out.display()))?;
     ui::note(format!("check it with: tallymill verify {}", out.display()));

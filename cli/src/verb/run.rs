@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tallymill_protocol::{Digest, Limits, Outcome, TaskIndex};
+use tallymill_protocol::{Digest, Limits, Outcome, Steps, TaskIndex};
 use tallymill_sandbox::{
-    Confinement, Control, InputFile, JobSpec, Launcher, Prepared, Runner, TaskResult, TaskSpec,
+    Confinement, Control, InputFile, JobSpec, Launcher, Prepared, Runner, SegmentSpec, TaskResult,
+    TaskSpec,
 };
 
+use super::submit::steps_of;
 use super::{limits, named_files, pair, read};
 use crate::args::{Common, RunArgs};
 use crate::fault::Usage;
@@ -92,6 +94,12 @@ pub fn run(common: &Common, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (launcher, prepared) = prepare(&module)?;
     let task = TaskSpec { job: Arc::new(spec), index: TaskIndex(0), input: stdin(args)?.into() };
     let mut runner = Runner::new(launcher, prepared.clone(), Duration::from_secs(args.wall));
+    if let Some(steps) = &args.steps {
+        let (budget, segment) = steps_of(steps)?;
+        let (result, parts) = in_steps(&mut runner, &task, Steps { budget, segment })?;
+        ui::note(format!("{parts} segments"));
+        return print(common, &result);
+    }
     let result = runner.run_one(&task, &Control::new()?).context("the run is void")?;
     if let Some(path) = &args.receipt {
         let receipt = tallymill_audit::LocalReceipt::new(&prepared, &task, &result);
@@ -99,6 +107,33 @@ pub fn run(common: &Common, args: &RunArgs) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("failed to write {}", path.display()))?;
     }
     print(common, &result)
+}
+
+/// Runs a long task segment by segment, each from the snapshot of the one before. Gives what the whole has come to, and how
+/// many there were.
+fn in_steps(
+    runner: &mut Runner,
+    task: &TaskSpec,
+    steps: Steps,
+) -> anyhow::Result<(TaskResult, usize)> {
+    let mut spec = SegmentSpec { task: task.clone(), steps, from: None, pause_after: None };
+    let (mut fuel, mut memory_fuel, mut cpu) = (0u64, 0u64, 0u64);
+    for parts in 1.. {
+        let ended = runner.run_segment(&spec, &Control::new()?).context("the run is void")?;
+        let result = ended.result;
+        fuel = fuel.saturating_add(result.fuel);
+        memory_fuel = memory_fuel.saturating_add(result.memory_fuel);
+        cpu = cpu.saturating_add(result.cpu_time_us);
+        if result.outcome != Outcome::Paused {
+            let bytes_in = task.input.len() as u64;
+            return Ok((
+                TaskResult { fuel, memory_fuel, bytes_in, cpu_time_us: cpu, ..result },
+                parts,
+            ));
+        }
+        spec.from = Some(result.output.into());
+    }
+    anyhow::bail!("the task has no end")
 }
 
 fn print(common: &Common, result: &TaskResult) -> anyhow::Result<ExitCode> {

@@ -122,7 +122,7 @@ fn range_of(text: &str) -> Result<(u64, u64), Usage> {
     Ok((from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?))
 }
 
-fn steps_of(text: &str) -> Result<(u64, u64), Usage> {
+pub fn steps_of(text: &str) -> Result<(u64, u64), Usage> {
     let wrong =
         || Usage(format!("--steps {text}: write BUDGET:SEGMENT, for example 10000000:60000000000"));
     let (budget, segment) = text.split_once(':').ok_or_else(wrong)?;

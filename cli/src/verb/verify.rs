@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tallymill_audit::{Evidence, Executor, LocalReceipt, Task, VerifyError, check_signatures};
+use tallymill_audit::{
+    Evidence, Executor, LocalReceipt, Part, Task, VerifyError, check_signatures, verify_segment,
+};
 use tallymill_protocol::{Digest, Inputs, Manifest};
 use tallymill_sandbox::{JobSpec, Launcher};
 use tallymill_sdk::Client;
@@ -87,7 +89,26 @@ async fn signed(
         versions: manifest.versions,
         input: input(&client, manifest, evidence, believed.receipt.task.0).await?.into(),
     };
-    judged(executor.verify(&believed.receipt, &task))
+    let Some(steps) = manifest.steps else {
+        return judged(executor.verify(&believed.receipt, &task));
+    };
+    let from = snapshot(args, &client, evidence).await?;
+    let index = believed.receipt.task;
+    let part = Part { task: &task, index, steps, from: from.as_deref() };
+    judged(verify_segment(&believed.receipt, &part, executor))
+}
+
+/// The snapshot that a segment began from: the file given, or the blob that the evidence names.
+async fn snapshot(
+    args: &VerifyArgs,
+    client: &Client,
+    evidence: &Evidence,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    match (&args.snapshot, evidence.snapshot) {
+        (Some(path), _) => Ok(Some(read(path)?)),
+        (None, Some(digest)) => Ok(Some(client.blob(digest).await?)),
+        (None, None) => Ok(None),
+    }
 }
 
 /// The input the submitter signed for this task.

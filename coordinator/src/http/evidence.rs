@@ -1,19 +1,31 @@
 //! Evidence of a decided task: what a stranger needs to check signatures and Merkle path, and to run it again.
 
 use tallymill_audit::{Evidence, TableProof};
-use tallymill_engine::rows::{JobRow, ReplicaRow, ReplicaState};
-use tallymill_protocol::{Digest, Inputs, Manifest, Signed, TableEntry, TaskIndex, merkle};
+use tallymill_engine::rows::{JobRow, ReplicaRow, ReplicaState, SegmentRow};
+use tallymill_protocol::{
+    Digest, HostId, Inputs, Manifest, Signed, TableEntry, TaskIndex, Visibility, merkle,
+};
+use tallymill_storage::Page;
 
+use super::auth::Caller;
 use super::problem::Problem;
 use super::{App, unexpected};
+use crate::blobs::Reader;
 
-/// Evidence of the result that stands for this task; of another paid one where none stands.
-pub async fn of(app: &App, job: &JobRow, task: TaskIndex) -> Result<Evidence, Problem> {
-    let undecided = || Problem::missing("decided task");
-    let decided = app.store.task(job.id, task).await?.ok_or_else(undecided)?;
+/// Evidence of the result that stands for this task; of another paid one where none stands. Of a long task it is about the
+/// segment asked for, else the one that decided it.
+pub async fn of(
+    app: &App,
+    job: &JobRow,
+    task: TaskIndex,
+    segment: Option<u32>,
+) -> Result<Evidence, Problem> {
+    let (segment, host) = standing(app, job, task, segment).await?;
     let replicas = app.store.replicas(job.id, task).await?;
-    let reported = replicas.iter().filter(|replica| replica.state != ReplicaState::Reported);
-    let stands = |replica: &&ReplicaRow| decided.host == Some(replica.host);
+    let reported = replicas
+        .iter()
+        .filter(|replica| replica.segment == segment && replica.state != ReplicaState::Reported);
+    let stands = |replica: &&ReplicaRow| host == Some(replica.host);
     let replica = reported.clone().find(stands).or_else(|| reported.clone().next());
     let replica = replica.ok_or_else(|| Problem::missing("receipt"))?;
     let report = app.store.report(replica.report).await?.ok_or_else(unexpected)?;
@@ -24,7 +36,54 @@ pub async fn of(app: &App, job: &JobRow, task: TaskIndex) -> Result<Evidence, Pr
     let at = usize::try_from(replica.position).map_err(|_| unexpected())?;
     let proof: Vec<Digest> = merkle::range_proof(&report.leaves, at, at + 1);
     let signed = (manifest, Signed::new(lease.clone()), Signed::new(report.envelope.clone()));
-    Ok(Evidence::of_parts(signed, replica.receipt.clone(), (replica.position, proof), entry))
+    let proof = (replica.position, proof);
+    let before = match segment.checked_sub(1) {
+        Some(before) => Some(agreed(app, job, task, before).await?.snapshot),
+        None => None,
+    };
+    Ok(Evidence::of_parts(signed, replica.receipt.clone(), proof, entry).from_snapshot(before))
+}
+
+/// The segment that evidence is about, and the host whose result of it stands.
+async fn standing(
+    app: &App,
+    job: &JobRow,
+    task: TaskIndex,
+    segment: Option<u32>,
+) -> Result<(u32, Option<HostId>), Problem> {
+    let decided = app.store.task(job.id, task).await?;
+    match (decided, segment) {
+        (Some(decided), None) => Ok((decided.segment, decided.host)),
+        (Some(decided), Some(asked)) if asked == decided.segment => Ok((asked, decided.host)),
+        (_, Some(asked)) => Ok((asked, Some(agreed(app, job, task, asked).await?.host))),
+        (None, None) => Err(Problem::missing("decided task")),
+    }
+}
+
+/// A segment on which hosts agreed and after which there was more to do.
+async fn agreed(
+    app: &App,
+    job: &JobRow,
+    task: TaskIndex,
+    segment: u32,
+) -> Result<SegmentRow, Problem> {
+    let page = Page { after: segment.checked_sub(1), limit: 1 };
+    let found = app.store.segments(job.id, task, page).await?.pop();
+    found
+        .filter(|found| found.segment == segment)
+        .ok_or_else(|| Problem::missing("segment on which hosts agreed"))
+}
+
+/// Lets the caller read the snapshot that evidence names: who may read a job's results may run them again.
+pub async fn share(app: &App, evidence: &Evidence, caller: &Caller) -> Result<(), Problem> {
+    let Some(snapshot) = evidence.snapshot else { return Ok(()) };
+    let manifest = evidence.manifest.peek().map_err(|_| unexpected())?;
+    let reader = match (manifest.visibility, caller.account) {
+        (Visibility::Public, _) => Reader::Everybody,
+        (_, Some(account)) => Reader::Account(account),
+        (_, None) => return Ok(()),
+    };
+    Ok(app.blobs.share(snapshot, reader).await?)
 }
 
 /// The task's entry in its job's input table, with its proof; nothing for range jobs.

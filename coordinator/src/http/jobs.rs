@@ -21,7 +21,7 @@ use super::auth::Caller;
 use super::model::jobs::{Job, Quote, Replica, Results, Submitted, Task, TaskDetail, VoidRun, Why};
 use super::model::{Bytes as Octets, Cbor, Done, Id, Part, jobs as model, names};
 use super::problem::Problem;
-use super::query::{self, JobsQuery, Paging, Query, RunQuery, TasksQuery};
+use super::query::{self, JobsQuery, Paging, Query, RunQuery, SegmentQuery, TasksQuery};
 use super::{App, id, json as body_json, message, once, submission, unexpected};
 use crate::pipeline::Need;
 
@@ -336,18 +336,24 @@ pub async fn results(
     Ok(Json(Results { items, next, state: row.state.into() }))
 }
 
-/// Evidence of a decided task's result, as `tallymill verify` reads it.
+/// Evidence of a decided task's result, or of an agreed segment of a long task, as `tallymill verify` reads it. From then on
+/// the caller may read the snapshot that it names.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}/receipts/{task}",
+    params(SegmentQuery),
     responses((status = 200, body = model::Evidence, description = "The evidence")),
 )]
 pub async fn receipts(
     State(app): State<Arc<App>>,
     Path((job, task)): Path<(String, String)>,
+    Query(of): Query<SegmentQuery>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Evidence>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
-    super::evidence::of(&app, &row, TaskIndex(id("task", &task)?)).await.map(Json)
+    let task = TaskIndex(id("task", &task)?);
+    let evidence = super::evidence::of(&app, &row, task, of.number()?).await?;
+    super::evidence::share(&app, &evidence, &caller).await?;
+    Ok(Json(evidence))
 }
 
 #[utoipa::path(

@@ -112,6 +112,24 @@ pub struct HostsQuery {
     pub owner: Option<String>,
 }
 
+/// Which part of a long task.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentQuery {
+    /// A segment on which hosts agreed, from 0; without it, the one that decided the task.
+    #[param(value_type = u32, required = false)]
+    pub segment: Option<String>,
+}
+
+impl SegmentQuery {
+    /// Its number.
+    pub fn number(&self) -> Result<Option<u32>, Problem> {
+        let wrong = |_| Problem::field("segment", "segment: a number from 0");
+        self.segment.as_deref().map(|text| text.parse().map_err(wrong)).transpose()
+    }
+}
+
 /// Which transfers: those of a job or those of an account.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

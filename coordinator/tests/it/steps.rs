@@ -118,7 +118,18 @@ async fn a_segment_counts_once_its_snapshot_is_read_and_another_host_goes_on_fro
     let read = world.get(&other.person, &path).await;
     assert_eq!(read.bytes().await.unwrap(), blob, "who goes on from it reads it");
     assert_eq!(world.get(&host.person, &path).await.status(), 404);
+    agreed_only(&world, &payer, &job).await;
     ended(&world, (&payer, &job), (&other, &next), &state(&memory, SEGMENT + 9)).await;
+}
+
+/// While a task goes on there is evidence of the segment on which hosts agreed, and of nothing else.
+async fn agreed_only(world: &World, payer: &Person, job: &str) {
+    let path = |query: &str| format!("/api/v1/jobs/{job}/receipts/0{query}");
+    let first: Value = world.get(payer, &path("?segment=0")).await.json().await.unwrap();
+    assert!(first["receipt"].is_string() && first.get("snapshot").is_none(), "{first}");
+    for (query, status) in [("", 404), ("?segment=1", 404), ("?segment=x", 400), ("?part=0", 400)] {
+        assert_eq!(world.get(payer, &path(query)).await.status(), status, "{query}");
+    }
 }
 
 /// The second segment ends the task; its evidence and output are those of the last segment.
@@ -143,10 +154,14 @@ async fn ended(
     assert_eq!(answer.verdicts.0, [0], "{:?}", answer.reason);
     let output = world.get(payer, &format!("/api/v1/jobs/{job}/tasks/0/output")).await;
     assert_eq!(output.bytes().await.unwrap().as_ref(), b"whole");
+    let snapshot = format!("/api/v1/blobs/{}", start.snapshot.unwrap());
+    assert_eq!(world.get(payer, &snapshot).await.status(), 404);
     let path = format!("/api/v1/jobs/{job}/receipts/0");
     let evidence: Value = world.get(payer, &path).await.json().await.unwrap();
     let evidence = tallymill_audit::Evidence::from_json(evidence.to_string().as_bytes()).unwrap();
     assert_eq!(evidence.receipt().unwrap().segment.unwrap().index, 1);
+    assert_eq!(evidence.snapshot, start.snapshot);
+    assert_eq!(world.get(payer, &snapshot).await.status(), 200, "to run the segment again");
     tallymill_audit::check_signatures(&evidence, None).unwrap();
 }
 

@@ -319,6 +319,8 @@ pub struct Evidence {
     proof: Vec<Id>,
     /// For table jobs: the task's entry with its proof.
     entry: Option<TableProof>,
+    /// For a segment of a long task: the snapshot it began from.
+    snapshot: Option<Id>,
 }
 
 /// An entry of an input table and its way to the table's root.
