@@ -15,7 +15,7 @@ use crate::{repo, setup};
 const ZIGLANG: &str = "ziglang==0.17.1";
 
 /// Guests written in Rust: packages of the workspace in `examples`.
-const RUST_GUESTS: [&str; 4] = ["mersenne", "align", "seti", "kernels"];
+const RUST_GUESTS: [&str; 5] = ["mersenne", "align", "seti", "kernels", "lehmer"];
 
 /// Options of `cargo xtask guests`.
 #[derive(clap::Args)]
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn every_guest_has_inputs_and_an_expectation() {
-        let examples: Vec<_> = example_inputs::all().iter().map(|e| e.name).collect();
+        let examples = example_inputs::all().into_iter().chain(example_inputs::long());
+        let examples: Vec<_> = examples.map(|example| example.name).collect();
         assert_eq!(examples, RUST_GUESTS);
         for name in RUST_GUESTS {
             let expected = repo::root().join("examples").join(name).join("expected.json");

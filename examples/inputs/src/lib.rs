@@ -73,6 +73,18 @@ pub fn all() -> Vec<Example> {
     ]
 }
 
+/// Examples whose tasks are long and run in steps, with everything they read.
+#[must_use]
+pub fn long() -> Vec<Example> {
+    vec![Example { name: "lehmer", inputs: lehmer(), files: Vec::new() }]
+}
+
+/// Exponents that are too large for one step: one that is decided at once, a composite number's and a prime's.
+#[must_use]
+pub fn lehmer() -> Vec<String> {
+    [11_197, 9_967, 11_213].map(|exponent: u32| exponent.to_string()).into()
+}
+
 /// One exponent per task, as a decimal number.
 #[must_use]
 pub fn mersenne() -> Vec<String> {
@@ -121,7 +133,7 @@ pub fn kernel(name: &str, size: u32) -> String {
 /// # Errors
 /// Whatever creating folders or writing files fails with.
 pub fn write_all(dir: &Path) -> io::Result<()> {
-    for example in all() {
+    for example in all().into_iter().chain(long()) {
         let files = dir.join(example.name).join("files");
         std::fs::create_dir_all(&files)?;
         let lines = example.inputs.join("\n") + "\n";

@@ -57,6 +57,18 @@ pub struct ExponentError {
 /// assert!(mersenne::decide(11).is_ok_and(|answer| !answer.prime)); // 2047 = 23 · 89
 /// ```
 pub fn decide(exponent: u32) -> Result<Answer, ExponentError> {
+    let quickly = decide_quickly(exponent)?;
+    Ok(quickly.unwrap_or_else(|| {
+        let (prime, evidence) = lucas_lehmer(exponent);
+        Answer { exponent, prime, evidence }
+    }))
+}
+
+/// Decides without a test where a small factor does; `None` leaves it to the test.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_quickly(exponent: u32) -> Result<Option<Answer>, ExponentError> {
     if !(2..=MAX_EXPONENT).contains(&exponent) {
         return Err(ExponentError { exponent });
     }
@@ -67,9 +79,9 @@ pub fn decide(exponent: u32) -> Result<Answer, ExponentError> {
     } else if let Some(factor) = small_factor(exponent) {
         (false, Evidence::Factor(factor))
     } else {
-        lucas_lehmer(exponent)
+        return Ok(None);
     };
-    Ok(Answer { exponent, prime, evidence })
+    Ok(Some(Answer { exponent, prime, evidence }))
 }
 
 fn smallest_divisor(n: u32) -> Option<u32> {
@@ -107,7 +119,48 @@ fn lucas_lehmer(p: u32) -> (bool, Evidence) {
     for _ in 0..p - 2 {
         term.square_minus_two();
     }
+    evidence(&term)
+}
+
+fn evidence(term: &Residue) -> (bool, Evidence) {
     (term.is_zero(), Evidence::Residue(format!("{:016x}", term.low64())))
+}
+
+/// The test of one exponent, squaring by squaring.
+#[derive(Debug)]
+pub struct LucasLehmer {
+    exponent: u32,
+    left: u32,
+    term: Residue,
+}
+
+impl LucasLehmer {
+    /// The test of an odd prime exponent, before its first squaring.
+    #[must_use]
+    pub fn new(exponent: u32) -> Self {
+        Self { exponent, left: exponent.saturating_sub(2), term: Residue::four(exponent) }
+    }
+
+    /// The exponent p.
+    #[must_use]
+    pub const fn exponent(&self) -> u32 {
+        self.exponent
+    }
+
+    /// Does one squaring; `false` when none is left.
+    pub fn square(&mut self) -> bool {
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        self.left = left;
+        self.term.square_minus_two();
+        true
+    }
+
+    /// What the test says once no squaring is left.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        let (prime, evidence) = evidence(&self.term);
+        Answer { exponent: self.exponent, prime, evidence }
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,11 @@
 //! }
 //! ```
 //!
-//! Exit codes are part of a result, hence fixed: see [`ExitStatus`].
+//! Exit codes are part of a result, hence fixed: see [`ExitStatus`]. A task that takes hours is a [`LongTask`].
+
+mod steps;
+
+pub use steps::{LongTask, Slot, run_steps_with};
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -114,12 +118,15 @@ where
 {
     match answer(input, job).and_then(|bytes| deliver(&mut output, &bytes)) {
         Ok(()) => ExitStatus::Success,
-        Err((status, message)) => {
-            // A closed log cannot be reported anywhere; the exit code still tells what happened.
-            let _unreportable = writeln!(log, "{message}");
-            status
-        }
+        Err(failure) => told(&mut log, failure),
     }
+}
+
+/// Says what failed on the log.
+fn told(log: &mut impl Write, (status, message): Failure) -> ExitStatus {
+    // A closed log cannot be reported anywhere; the exit code still tells what happened.
+    let _unreportable = writeln!(log, "{message}");
+    status
 }
 
 /// Reads a named read-only input of the job in full.
@@ -135,7 +142,7 @@ pub fn input_file(name: &str) -> Result<Vec<u8>, InputFileError> {
 type Failure = (ExitStatus, String);
 
 fn answer<In, Out, E>(
-    mut input: impl Read,
+    input: impl Read,
     job: impl FnOnce(In) -> Result<Out, E>,
 ) -> Result<Vec<u8>, Failure>
 where
@@ -143,15 +150,19 @@ where
     Out: Serialize,
     E: Display,
 {
+    let output =
+        job(parsed(input)?).map_err(|e| (ExitStatus::JobFailed, format!("job failed: {e}")))?;
+    serde_json::to_vec(&output)
+        .map_err(|e| failure(ExitStatus::OutputFailed, "turn the output into JSON", e))
+}
+
+fn parsed<In: DeserializeOwned>(mut input: impl Read) -> Result<In, Failure> {
     let mut bytes = Vec::new();
     input
         .read_to_end(&mut bytes)
         .map_err(|e| failure(ExitStatus::InputUnreadable, "read the input", e))?;
-    let input = serde_json::from_slice(&bytes)
-        .map_err(|e| failure(ExitStatus::BadInput, "parse the input as JSON", e))?;
-    let output = job(input).map_err(|e| (ExitStatus::JobFailed, format!("job failed: {e}")))?;
-    serde_json::to_vec(&output)
-        .map_err(|e| failure(ExitStatus::OutputFailed, "turn the output into JSON", e))
+    serde_json::from_slice(&bytes)
+        .map_err(|e| failure(ExitStatus::BadInput, "parse the input as JSON", e))
 }
 
 fn deliver(output: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
@@ -172,6 +183,11 @@ fn read_below(root: &Path, name: &str) -> Result<Vec<u8>, InputFileError> {
     std::fs::read(root.join(name))
         .map_err(|source| InputFileError::Read { name: name.to_owned(), source })
 }
+
+/// The page for authors of long tasks, whose program is tried.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/long-tasks.md")]
+struct LongTasks;
 
 #[cfg(test)]
 mod tests;

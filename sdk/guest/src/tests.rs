@@ -51,6 +51,52 @@ fn input_of_another_shape_is_code_2_and_says_where() {
     }
 }
 
+/// Halves a number until it is odd; fails at 1.
+struct Halving(u32);
+
+impl LongTask for Halving {
+    type Input = u32;
+    type Output = u32;
+    type Error = String;
+
+    fn begin(input: u32) -> Result<Self, String> {
+        if input == 0 { Err("0 is never odd".into()) } else { Ok(Self(input)) }
+    }
+
+    fn step(&mut self, budget: u64) -> Result<std::ops::ControlFlow<u32>, String> {
+        for _ in 0..budget {
+            match self.0 {
+                1 => return Err("nothing is left".into()),
+                odd if !odd.is_multiple_of(2) => return Ok(std::ops::ControlFlow::Break(odd)),
+                even => self.0 = even / 2,
+            }
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    }
+}
+
+#[test]
+fn a_long_task_ends_in_every_way_that_others_do() {
+    let ended = |input: &[u8], budget| {
+        let (mut output, mut log) = (Vec::new(), Vec::new());
+        let status = run_steps_with::<Halving>(input, &mut output, &mut log, budget);
+        (status.code(), String::from_utf8(output).unwrap(), String::from_utf8(log).unwrap())
+    };
+    for budget in [1, 2, 100] {
+        assert_eq!(ended(b"48", budget), (0, "3".into(), String::new()), "{budget}");
+        assert_eq!(
+            ended(b"64", budget),
+            (1, String::new(), "job failed: nothing is left\n".into())
+        );
+    }
+    assert_eq!(ended(b"0", 1), (1, String::new(), "job failed: 0 is never odd\n".into()));
+    assert_eq!(ended(b"x", 1).0, 2);
+    let run = |input: &mut dyn Read, output: &mut dyn Write| {
+        run_steps_with::<Halving>(input, output, io::sink(), 1).code()
+    };
+    assert_eq!((run(&mut Broken, &mut io::sink()), run(&mut &b"6"[..], &mut Broken)), (3, 4));
+}
+
 #[test]
 fn unreadable_input_is_code_3() {
     assert_eq!(run_with(Broken, io::sink(), io::sink(), half).code(), 3);

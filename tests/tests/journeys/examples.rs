@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use example_inputs::Example;
 use serde_json::Value;
-use tallymill_protocol::{Limits, Outcome, TaskIndex};
-use tallymill_sandbox::{Control, InputFile, JobSpec, Launcher, Runner, TaskResult, TaskSpec};
+use tallymill_protocol::{Limits, Outcome, Steps, TaskIndex};
+use tallymill_sandbox::{
+    Control, InputFile, JobSpec, Launcher, Runner, SegmentSpec, TaskResult, TaskSpec,
+};
 
 use crate::world::{binary, guest};
 
@@ -51,10 +53,38 @@ fn expectation(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).join("expected.json")
 }
 
+/// Runs all long tasks of an example, each segment from the snapshot of the one before.
+fn run_in_steps(example: &Example, steps: Steps) -> Vec<TaskResult> {
+    let launcher = Launcher::program(binary());
+    let module = std::fs::read(guest(example.name)).unwrap();
+    let prepared = tallymill_sandbox::prepare(None, &launcher, &module).unwrap();
+    let job = Arc::new(JobSpec::new(Limits { memory: 16 << 20, ..Limits::default() }));
+    let mut runner = Runner::new(launcher, prepared, WALL);
+    let mut run_one = |(index, input): (u32, &String)| {
+        let input = input.as_bytes().into();
+        let task = TaskSpec { job: Arc::clone(&job), index: TaskIndex(index), input };
+        let mut spec = SegmentSpec { task, steps, from: None, pause_after: None };
+        let mut fuel = 0;
+        loop {
+            let result = runner.run_segment(&spec, &Control::new().unwrap()).unwrap().result;
+            fuel += result.fuel;
+            if result.outcome != Outcome::Paused {
+                return TaskResult { fuel, ..result };
+            }
+            spec.from = Some(result.output.into());
+        }
+    };
+    (0..).zip(&example.inputs).map(&mut run_one).collect()
+}
+
 /// Compares a run of everything with the record, or makes the record.
 fn compare(name: &str) {
     let example = example_inputs::all().into_iter().find(|example| example.name == name).unwrap();
-    let found = record(&run(&example));
+    compare_with(name, &run(&example));
+}
+
+fn compare_with(name: &str, results: &[TaskResult]) {
+    let found = record(results);
     let path = expectation(name);
     if std::env::var_os("TALLYMILL_BLESS").is_some() {
         std::fs::write(&path, &found).unwrap();
@@ -76,4 +106,13 @@ fn align_is_as_recorded() {
 #[test]
 fn seti_is_as_recorded() {
     compare("seti");
+}
+
+#[test]
+fn lehmer_is_as_recorded_however_its_tasks_are_divided() {
+    let example = example_inputs::long().into_iter().find(|it| it.name == "lehmer").unwrap();
+    for segment in [1 << 62, 1_500_000_000] {
+        let steps = Steps { budget: 20_000_000, segment };
+        compare_with("lehmer", &run_in_steps(&example, steps));
+    }
 }
