@@ -11,5 +11,6 @@ mod examples;
 mod first_job;
 mod local;
 mod refusals;
+mod steps;
 mod volunteer;
 mod world;
