@@ -36,7 +36,7 @@ impl Metered {
 
     /// Runs a task; anything but success is an error.
     pub(crate) fn run(&self, task: &TaskSpec) -> anyhow::Result<TaskResult> {
-        let result = run_task(&self.0, task, Arc::new(Pulse::default()))?;
+        let result = run_task(&self.0, task, &Pulse::default())?;
         let log = String::from_utf8_lossy(&result.log);
         ensure!(
             result.outcome == Outcome::Exited(0),

@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut source = Unstructured::new(bytes);
     let Ok(module) = Module::new(config(), &mut source) else { return };
     let original = module.to_bytes();
-    let profile = Profile { imports: &[], screen: Screen::default(), costs: CostTable::v1() };
+    let profile = Profile { imports: &[], screen: Screen::default(), costs: CostTable::v1(), slices: tallymill_meter::Slices::Hook };
     match meter(&original, &profile) {
         Ok(metered) => {
             wasmparser::validate(&metered.bytes).expect("the metered module is valid");

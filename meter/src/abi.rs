@@ -59,6 +59,25 @@ pub const GROWN: &str = "tallymill:grown";
 /// deadline, a cap of the machine's owner) the hook fails with an error of the host's own.
 pub const HOOKS: &str = "tallymill:hooks";
 
+/// Memory of one page, in modules whose slices are [`Slices::Poll`](crate::Slices::Poll): what host and module tell
+/// each other while the guest runs. Whenever a check finds that the count has passed [`MARK`], the module ends the
+/// run with [`Cause::Hook`] if its fuel is above what stands at [`BOUND_AT`], and else writes it to
+/// [`PROGRESS_AT`].
+pub const CONTROL: &str = "tallymill:control";
+
+/// Where the largest fuel stands that the host lets the run go on with: i64. The host sets it before the run, to
+/// the limit or more, and to [`STOP`] to end the run at its next slice.
+pub const BOUND_AT: u32 = 0;
+
+/// Where the fuel of the last slice stands: i64.
+pub const PROGRESS_AT: u32 = 8;
+
+/// A bound below every fuel.
+pub const STOP: i64 = -1;
+
+/// The guest's memory, if it has one, whatever names the guest gives it.
+pub const MEMORY: &str = "tallymill:memory";
+
 /// Exported function `() -> ()`: the guest's start function, if it had one.
 pub const START: &str = "tallymill:start";
 
@@ -131,7 +150,8 @@ pub enum Cause {
     StackOverflow = 2,
     /// The guest executed `unreachable`. A deterministic outcome; the fuel was flushed.
     Unreachable = 3,
-    /// The host's hook did not return: the run is void for the host's own reason.
+    /// The host's hook did not return, or the host set the bound below the fuel: it ended the run for a
+    /// reason of its own.
     Hook = 4,
     /// The host left the hook null: the run is void.
     NullHook = 5,

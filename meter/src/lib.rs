@@ -61,6 +61,20 @@ pub struct Profile {
     pub screen: Screen,
     /// The weights.
     pub costs: &'static CostTable,
+    /// What happens at the end of a slice.
+    pub slices: Slices,
+}
+
+/// What a module does whenever it has used another [`SLICE`] of fuel. Both count alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Slices {
+    /// It calls the hook in [`abi::HOOKS`], which may end the run. Works with every engine.
+    #[default]
+    Hook,
+    /// It looks at [`abi::CONTROL`], a memory of its own, which the host may write at any time. There is no call
+    /// in a loop of the guest's then, and so engines keep its values in registers. Takes an
+    /// engine with several memories, and a host with threads.
+    Poll,
 }
 
 /// A metered module. The digests are BLAKE3.
@@ -138,8 +152,8 @@ impl ModuleInfo {
 /// Rewrites a module so that it counts its own fuel.
 ///
 /// ```
-/// # use tallymill_meter::{CostTable, Profile, Screen, abi, meter};
-/// let profile = Profile { imports: &[], screen: Screen::default(), costs: CostTable::v1() };
+/// # use tallymill_meter::{CostTable, Profile, Screen, Slices, abi, meter};
+/// let profile = Profile { imports: &[], screen: Screen::default(), costs: CostTable::v1(), slices: Slices::Hook };
 /// let guest = wat::parse_str("(module (func (export \"_start\")))").unwrap();
 /// let metered = meter(&guest, &profile).unwrap();
 /// assert!(metered.info.exports_start);
@@ -188,7 +202,7 @@ fn with_options(
     options: inspect::Options,
 ) -> Result<Metered, MeterError> {
     let facts = inspect::inspect(original, profile, options)?;
-    let bytes = rewrite::rewrite(original, &facts, profile.costs)?;
+    let bytes = rewrite::rewrite(original, &facts, profile)?;
     Ok(Metered {
         original_digest: *blake3::hash(original).as_bytes(),
         metered_digest: *blake3::hash(&bytes).as_bytes(),

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tallymill_protocol::{Digest, Limits, Outcome, TaskIndex};
 use tallymill_sandbox::{
     Cache, CompiledModule, Control, Engine, JobSpec, Launcher, Prepared, Pulse, Runner, TaskSpec,
-    Watch, prepare, run_task, with_stack,
+    prepare, run_task, with_stack,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -120,11 +120,11 @@ fn check(task: &TaskSpec, outcome: Outcome, output: &[u8]) -> Result<()> {
 
 /// µs per task on this thread.
 fn in_process(module: &CompiledModule) -> Result<f64> {
-    let (job, watch): (_, Arc<dyn Watch>) = (job(), Arc::new(Pulse::default()));
+    let (job, pulse) = (job(), Pulse::default());
     let tasks: Vec<_> = (0..TASKS).map(|index| task(&job, index)).collect();
     let before = used(ClockId::ThreadCPUTime);
     for task in &tasks {
-        let result = run_task(module, task, watch.clone())?;
+        let result = run_task(module, task, &pulse)?;
         check(task, result.outcome, &result.output)?;
     }
     Ok((used(ClockId::ThreadCPUTime) - before) / f64::from(TASKS))
@@ -171,7 +171,7 @@ fn first_op(cache: &Cache, digest: Digest, engine: &Engine) -> Result<f64> {
     let task = task(&job(), 0);
     let before = used(ClockId::ThreadCPUTime);
     let module = cache.get(digest).ok_or("not in the cache")?.load(engine)?;
-    let result = run_task(&module, &task, Arc::new(Pulse::default()))?;
+    let result = run_task(&module, &task, &Pulse::default())?;
     let took = used(ClockId::ThreadCPUTime) - before;
     check(&task, result.outcome, &result.output)?;
     Ok(took / 1e3)

@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use crate::profile::screen;
 use crate::run::run_task;
 use crate::segment::{SegmentResult, SegmentSpec, run_segment};
 use crate::task::{JobSpec, TaskResult, TaskSpec, Void};
-use crate::watch::Watch;
+use crate::watch::Pulse;
 use crate::wire::{self, Compiled, News, Order, Part, WireError};
 
 /// First argument of a child that runs.
@@ -39,6 +39,8 @@ pub(crate) const PROBE: &str = "__probe-child";
 const FLUSH_BYTES: usize = 64 << 10;
 /// …or the first of them is this old.
 const FLUSH_AGE: Duration = Duration::from_millis(5);
+/// Time between two looks at the task that runs, while one does.
+const LOOK_AGE: Duration = Duration::from_millis(20);
 /// Time between two words about a running task's progress.
 const PROGRESS_AGE: Duration = Duration::from_millis(100);
 
@@ -147,6 +149,8 @@ fn run_child(
         let _end = EndProcess;
         runs.work(&module)
     })?;
+    let looks = session.clone();
+    std::thread::Builder::new().name("progress".into()).spawn(move || looks.look())?;
     let tight = tighten();
     if confinement == Confinement::Required {
         tight?;
@@ -213,15 +217,19 @@ impl Sink {
     }
 }
 
+/// Stands for no task where a task's number is meant.
+const IDLE: u32 = u32::MAX;
+
 /// What the thread that listens and the thread that runs guests share.
 struct Session {
     queue: Mutex<VecDeque<Item>>,
     filled: Condvar,
+    /// A task has begun to run.
+    begun: Condvar,
     sink: Mutex<Sink>,
     /// The task that runs; valid while one does.
     current: AtomicU32,
-    /// Whether the task that runs must stop.
-    stop: AtomicBool,
+    pulse: Pulse,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -234,9 +242,10 @@ impl Session {
         Self {
             queue: Mutex::default(),
             filled: Condvar::new(),
+            begun: Condvar::new(),
             sink: Mutex::new(Sink { stream, buffer: Vec::new(), flushed: now, told: now }),
-            current: AtomicU32::new(u32::MAX),
-            stop: AtomicBool::new(false),
+            current: AtomicU32::new(IDLE),
+            pulse: Pulse::default(),
         }
     }
 
@@ -283,7 +292,7 @@ impl Session {
     /// Called with the queue locked, so that no task goes from waiting to running meanwhile.
     fn stop_where(&self, queue: &mut VecDeque<Item>, chosen: impl Fn(u32) -> bool) {
         if chosen(self.current.load(Ordering::Relaxed)) {
-            self.stop.store(true, Ordering::Relaxed);
+            self.pulse.stop();
         }
         for item in queue {
             if let Item::Task(task) = item {
@@ -293,7 +302,7 @@ impl Session {
     }
 
     /// Runs tasks as they come, for ever.
-    fn work(self: &Arc<Self>, module: &CompiledModule) -> io::Result<()> {
+    fn work(&self, module: &CompiledModule) -> io::Result<()> {
         let mut job = None;
         loop {
             match self.next()? {
@@ -315,12 +324,15 @@ impl Session {
         loop {
             if let Some(item) = queue.pop_front() {
                 if let Item::Task(task) = &item {
-                    self.current.store(task.number, Ordering::Relaxed);
-                    self.stop.store(task.stopped, Ordering::Relaxed);
+                    // In this order no task's fuel is taken for that of the next.
+                    self.pulse.reset(task.stopped);
+                    if self.current.swap(task.number, Ordering::Release) == IDLE {
+                        self.begun.notify_one();
+                    }
                 }
                 return Ok(item);
             }
-            self.current.store(u32::MAX, Ordering::Relaxed);
+            self.current.store(IDLE, Ordering::Relaxed);
             // The parent may be waiting for the last results before it sends more.
             lock(&self.sink).flush()?;
             queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -328,7 +340,7 @@ impl Session {
     }
 
     fn run(
-        self: &Arc<Self>,
+        &self,
         module: &CompiledModule,
         job: &Arc<JobSpec>,
         task: Waiting,
@@ -337,28 +349,39 @@ impl Session {
         let task = TaskSpec { job: job.clone(), index, input };
         let Some(Part { metered, steps, from, pause_after }) = part else {
             let unbegun = || TaskResult::without_running(Outcome::Stopped, task.input.len());
-            let run = || run_task(module, &task, self.clone());
+            let run = || run_task(module, &task, &self.pulse);
             return Ok(News::Done(number, if stopped { Ok(unbegun()) } else { run() }));
         };
         let spec = SegmentSpec { task, steps, from, pause_after };
         let ended = if stopped {
             SegmentResult::without_running(&spec)
         } else {
-            run_segment(module, metered, &spec, self.clone())?
+            run_segment(module, metered, &spec, &self.pulse)?
         };
         Ok(News::SegmentDone(number, ended))
     }
 }
 
-impl Watch for Session {
-    fn may_continue(&self, fuel: u64) -> bool {
-        let mut sink = lock(&self.sink);
-        if sink.told.elapsed() >= PROGRESS_AGE {
-            sink.told = Instant::now();
-            News::Progress(self.current.load(Ordering::Relaxed), fuel).put(&mut sink.buffer);
+impl Session {
+    /// While tasks run, tells of progress and hands over results that have waited, for ever.
+    fn look(&self) {
+        loop {
+            let queue = lock(&self.queue);
+            let idle = |_: &mut VecDeque<Item>| self.current.load(Ordering::Relaxed) == IDLE;
+            let queue = self.begun.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            drop(self.begun.wait_timeout(queue, LOOK_AGE));
+            // A broken stream ends the process by way of the thread that listens.
+            let _ = self.tell_progress();
         }
-        // A broken stream ends the process by way of the thread that listens.
-        let _ = sink.flush_if_due();
-        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn tell_progress(&self) -> io::Result<()> {
+        let mut sink = lock(&self.sink);
+        let (number, fuel) = (self.current.load(Ordering::Acquire), self.pulse.fuel());
+        if number != IDLE && fuel > 0 && sink.told.elapsed() >= PROGRESS_AGE {
+            sink.told = Instant::now();
+            News::Progress(number, fuel).put(&mut sink.buffer);
+        }
+        sink.flush_if_due()
     }
 }

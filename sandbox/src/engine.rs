@@ -9,11 +9,11 @@ use std::sync::Arc;
 use tallymill_meter::ModuleInfo;
 use tallymill_meter::abi;
 use wasmtime::{
-    Config, Enabled, Func, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
-    OptLevel, PoolingAllocationConfig, Store, WasmFeatures,
+    Config, Enabled, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
+    OptLevel, PoolingAllocationConfig, WasmFeatures,
 };
 
-use crate::run::{self, Cell};
+use crate::run::Cell;
 use crate::state::Ports;
 use crate::wasi;
 
@@ -57,7 +57,8 @@ pub(crate) fn config() -> Config {
     config.wasm_branch_hinting(true);
     config
         .wasm_relaxed_simd(false)
-        .wasm_multi_memory(false)
+        // Of every module's memories one is the meter's; guests are held to one of their own before.
+        .wasm_multi_memory(true)
         .wasm_memory64(false)
         .wasm_tail_call(false);
     config.wasm_features(WasmFeatures::THREADS | WasmFeatures::EXTENDED_CONST, false);
@@ -72,9 +73,9 @@ pub(crate) fn config() -> Config {
 pub(crate) fn pool(concurrency: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(concurrency)
-        .total_memories(concurrency)
+        .total_memories(concurrency * 2)
         .total_tables(concurrency * 2);
-    pool.max_memories_per_module(1).max_tables_per_module(2).table_elements(MAX_ENTRIES);
+    pool.max_memories_per_module(2).max_tables_per_module(2).table_elements(MAX_ENTRIES);
     pool.max_memory_size(4 << 30)
         .max_core_instance_size(16 << 20)
         .max_unused_warm_slots(concurrency);
@@ -113,7 +114,7 @@ impl Engine {
         let engine =
             wasmtime::Engine::new(config().allocation_strategy(strategy)).map_err(setup)?;
         let mut linker = Linker::new(&engine);
-        wasi::link(&mut linker).and_then(|()| run::link_hook(&mut linker)).map_err(setup)?;
+        wasi::link(&mut linker).map_err(setup)?;
         Ok(Self { engine, linker: Arc::new(linker) })
     }
 
@@ -179,11 +180,6 @@ impl Engine {
         )
     }
 
-    /// The function that metered modules call at slices.
-    pub(crate) fn hook(&self, store: &mut Store<Cell>) -> Option<Func> {
-        self.linker.get(store, run::HOOK.0, run::HOOK.1).ok()?.into_func()
-    }
-
     pub(crate) const fn inner(&self) -> &wasmtime::Engine {
         &self.engine
     }
@@ -225,10 +221,14 @@ pub(crate) struct Exports {
     pub(crate) integral: ModuleExport,
     pub(crate) grown: ModuleExport,
     pub(crate) hooks: ModuleExport,
+    pub(crate) control: ModuleExport,
     pub(crate) finish: ModuleExport,
     pub(crate) entry: Option<ModuleExport>,
     pub(crate) initial: Option<ModuleExport>,
+    /// The memory that host functions work on.
     pub(crate) memory: Option<ModuleExport>,
+    /// The guest's memory, whether it exports it or not.
+    pub(crate) guest: Option<ModuleExport>,
 }
 
 impl CompiledModule {
@@ -270,10 +270,12 @@ impl Exports {
             integral: find(abi::INTEGRAL)?,
             grown: find(abi::GROWN)?,
             hooks: find(abi::HOOKS)?,
+            control: find(abi::CONTROL)?,
             finish: find(abi::FINISH)?,
             entry: module.get_export_index("_start"),
             initial: module.get_export_index(abi::START),
             memory: module.get_export_index("memory"),
+            guest: module.get_export_index(abi::MEMORY),
         })
     }
 }

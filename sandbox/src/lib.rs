@@ -37,12 +37,12 @@ pub use engine::{CompiledModule, ENGINE_NAME, Engine, EngineError};
 pub use launch::{CompileLimits, Launcher};
 pub use plain::{Guard, PlainModule};
 pub use prepare::{PrepareError, Prepared, prepare};
-pub use profile::{ModuleError, profile, screen, screen_as, versions};
+pub use profile::{ModuleError, profile, screen, screen_as, screen_for, versions};
 pub use protection::{Attempt, Ending, Protection};
 pub use run::{run_task, with_stack};
 pub use runner::Runner;
 pub use segment::{SegmentResult, SegmentSpec, run_segment};
 pub use task::{FileMismatch, InputFile, JobSpec, MAX_BYTES, TaskResult, TaskSpec, Void};
-pub use watch::{Pulse, Watch};
+pub use watch::Pulse;
 #[doc(hidden)]
 pub use wire::read_as_every_frame;

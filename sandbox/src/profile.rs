@@ -1,7 +1,8 @@
 //! The deterministic profile: what the meter is told, and the versions that receipts name.
 
 use tallymill_meter::{
-    CostTable, Import, METER_VERSION, MeterError, Metered, ModuleInfo, Profile, Screen, Ty, meter,
+    CostTable, Import, METER_VERSION, MeterError, Metered, ModuleInfo, Profile, Screen, Slices, Ty,
+    meter,
 };
 use tallymill_protocol::{Digest, Interface, Limits, PROFILE_VERSION, Versions};
 
@@ -58,7 +59,12 @@ const IMPORTS: [Import; OFFERED.len()] = {
 /// What the meter is told about guests: the functions of WASI preview 1, the screening limits and the cost table.
 #[must_use]
 pub fn profile() -> Profile {
-    Profile { imports: &IMPORTS, screen: Screen::default(), costs: CostTable::v1() }
+    Profile {
+        imports: &IMPORTS,
+        screen: Screen::default(),
+        costs: CostTable::v1(),
+        slices: Slices::Poll,
+    }
 }
 
 /// The versions that decide what a count of fuel means.
@@ -102,7 +108,15 @@ pub enum ModuleError {
 /// # Errors
 /// Why the module is refused; the meter's refusals name function and offset.
 pub fn screen(module: &[u8]) -> Result<Metered, ModuleError> {
-    let metered = meter(module, &profile())?;
+    screen_for(module, profile().slices)
+}
+
+/// As [`screen`], for an engine with another way to end slices.
+///
+/// # Errors
+/// As [`screen`].
+pub fn screen_for(module: &[u8], slices: Slices) -> Result<Metered, ModuleError> {
+    let metered = meter(module, &Profile { slices, ..profile() })?;
     let info = &metered.info;
     if !info.exports_start && !info.steps.are_whole() {
         // Half of an interface is more likely meant than the other one.

@@ -1,14 +1,11 @@
 //! One task, from a fresh instance to its result.
 
-use std::sync::Arc;
-
 use rustix::time::{ClockId, clock_gettime};
 use tallymill_meter::abi::{self, Cause};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, Outcome, Trap};
 use wasmtime::{
-    AsContextMut as _, Caller, Func, Global, Instance, Linker, ModuleExport, Ref, ResourceLimiter,
-    Store, Val,
+    AsContextMut as _, Caller, Func, Global, Instance, ModuleExport, ResourceLimiter, Store, Val,
 };
 
 use crate::engine::CompiledModule;
@@ -18,17 +15,13 @@ use crate::profile::{PAGE, extents};
 const PAGE_BYTES: usize = 65_536;
 use crate::task::{TaskResult, TaskSpec, Void};
 use crate::wasi::{Ending, Guest, Halt, Host, Memory};
-use crate::watch::Watch;
+use crate::watch::{Page, Pulse, Shown};
 
-/// What a store holds: the guest's state, its memory, and who looks in.
+/// What a store holds: the guest's state and its memory.
 pub(crate) struct Cell {
     guest: Guest,
     memory: Option<wasmtime::Memory>,
-    watch: Arc<dyn Watch>,
     extents: (usize, usize),
-    peak_memory: usize,
-    /// Fuel of the task before this run of it began.
-    before: u64,
 }
 
 impl Cell {
@@ -39,14 +32,9 @@ impl Cell {
     pub(crate) const fn guest_mut(&mut self) -> &mut Guest {
         &mut self.guest
     }
-
-    /// Says how much of the task's fuel earlier runs used: whoever looks in is told what this one has.
-    pub(crate) const fn set_before(&mut self, fuel: u64) {
-        self.before = fuel;
-    }
 }
 
-/// The meter decides about growth; the engine follows, counts, and would refuse what the meter should not have allowed.
+/// The meter decides about growth; the engine follows, and would refuse what the meter should not have allowed.
 impl ResourceLimiter for Cell {
     fn memory_growing(
         &mut self,
@@ -54,11 +42,7 @@ impl ResourceLimiter for Cell {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.extents.0;
-        if allowed {
-            self.peak_memory = self.peak_memory.max(desired);
-        }
-        Ok(allowed)
+        Ok(desired <= self.extents.0)
     }
 
     fn table_growing(
@@ -78,8 +62,6 @@ enum HostEnd {
     Exit(u8),
     #[error("output limit reached")]
     OutputExceeded,
-    #[error("stopped at a slice")]
-    Stopped,
 }
 
 impl From<Ending> for HostEnd {
@@ -111,12 +93,6 @@ impl Host for Cell {
     }
 }
 
-/// Called by the module once per slice.
-fn hook(caller: &Caller<'_, Cell>, fuel: i64) -> wasmtime::Result<()> {
-    let fuel = u64::try_from(fuel).unwrap_or(0).saturating_sub(caller.data().before);
-    if caller.data().watch.may_continue(fuel) { Ok(()) } else { Err(HostEnd::Stopped.into()) }
-}
-
 /// CPU time of this thread, µs.
 pub(crate) fn thread_cpu_time() -> u64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
@@ -132,12 +108,12 @@ pub(crate) fn thread_cpu_time() -> u64 {
 pub fn run_task(
     module: &CompiledModule,
     task: &TaskSpec,
-    watch: Arc<dyn Watch>,
+    pulse: &Pulse,
 ) -> Result<TaskResult, Void> {
     let started = thread_cpu_time();
     let (pages, entries) = extents(&task.job.limits);
     let mut result = if module.info.fits(pages, entries) {
-        Run::start(module, task, watch).finish()?
+        Run::start(module, task, pulse).finish()?
     } else {
         TaskResult::without_running(Outcome::MemoryExceeded, task.input.len())
     };
@@ -162,17 +138,11 @@ pub fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Void> {
     })
 }
 
-/// Name of the hook among the host's functions; nothing that a guest may import has it.
-pub(crate) const HOOK: (&str, &str) = ("tallymill", "hook");
-
-/// Adds the hook to what instances can be given: made once, so that no task pays for its type.
-pub(crate) fn link_hook(linker: &mut Linker<Cell>) -> wasmtime::Result<()> {
-    let call = |caller: Caller<'_, Cell>, fuel: i64| hook(&caller, fuel);
-    linker.func_wrap(HOOK.0, HOOK.1, call).map(drop)
-}
-
 /// An instance and what it is made of.
 pub(crate) struct Run<'m> {
+    /// Before the store, so that it ends first.
+    shown: Option<Shown<'m>>,
+    pub(crate) pulse: &'m Pulse,
     pub(crate) module: &'m CompiledModule,
     pub(crate) store: Store<Cell>,
     instance: Option<Instance>,
@@ -180,19 +150,15 @@ pub(crate) struct Run<'m> {
 }
 
 impl<'m> Run<'m> {
-    pub(crate) fn start(
-        module: &'m CompiledModule,
-        task: &TaskSpec,
-        watch: Arc<dyn Watch>,
-    ) -> Self {
+    pub(crate) fn start(module: &'m CompiledModule, task: &TaskSpec, pulse: &'m Pulse) -> Self {
         let (pages, entries) = extents(&task.job.limits);
-        // The hook table of the meter has the size it needs, whatever the limit for the guest's own is.
-        let extents = (pages as usize * PAGE_BYTES, (entries as usize).max(module.hooks()));
-        let guest = Guest::new(task);
-        let cell = Cell { guest, memory: None, watch, extents, peak_memory: 0, before: 0 };
+        // The meter's own memory and table have the sizes they need, whatever the limits for the guest's are.
+        let extents =
+            ((pages as usize).max(1) * PAGE_BYTES, (entries as usize).max(module.hooks()));
+        let cell = Cell { guest: Guest::new(task), memory: None, extents };
         let mut store = Store::new(module.engine.inner(), cell);
         store.limiter(|cell| cell);
-        Self { module, store, instance: None, limits: task.job.limits }
+        Self { shown: None, pulse, module, store, instance: None, limits: task.job.limits }
     }
 
     fn finish(mut self) -> Result<TaskResult, Void> {
@@ -205,7 +171,9 @@ impl<'m> Run<'m> {
 
     /// What the run has come to.
     pub(crate) fn result(mut self, (outcome, fuel): (Outcome, u64)) -> TaskResult {
-        let peak_memory = self.store.data().peak_memory as u64;
+        // Nobody may look at the page when its memory goes.
+        self.shown = None;
+        let peak_memory = self.peak_memory();
         let memory_fuel = self.memory_fuel(peak_memory, fuel);
         let bytes_in = self.store.data().guest.input.len() as u64;
         let guest = self.store.into_data().guest;
@@ -252,16 +220,15 @@ impl<'m> Run<'m> {
         i32::try_from(self.limits.stack).unwrap_or(abi::STACK_BUDGET).min(abi::STACK_BUDGET)
     }
 
-    /// Tells the module its limits and gives it the hook.
+    /// Tells the module its limits, and shows it to who looks in.
     fn arm(&mut self, instance: Instance) -> wasmtime::Result<()> {
         let exports = &self.module.exports;
         let (pages, entries) = extents(&self.limits);
-        self.set(&exports.limit, Val::I64(self.limits.fuel.min(abi::MAX_LIMIT).cast_signed()))?;
+        let limit = self.limits.fuel.min(abi::MAX_LIMIT).cast_signed();
+        self.set(&exports.limit, Val::I64(limit))?;
         self.set(&exports.pages, Val::I32(pages.cast_signed()))?;
         self.set(&exports.entries, Val::I32(entries.cast_signed()))?;
-        let hook = self.module.engine.hook(&mut self.store).ok_or_else(|| missing("hook"))?;
-        let table = self.table(&exports.hooks)?;
-        table.set(&mut self.store, 0, Ref::Func(Some(hook)))?;
+        self.shown = Some(self.pulse.show(self.page()?, limit));
         if let Some(export) = &exports.memory {
             let memory = instance.get_module_export(&mut self.store, export);
             self.store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
@@ -271,6 +238,17 @@ impl<'m> Run<'m> {
 
     fn export(&mut self, export: &ModuleExport) -> Option<wasmtime::Extern> {
         self.instance?.get_module_export(&mut self.store, export)
+    }
+
+    #[expect(unsafe_code, reason = "another thread looks at the page while the guest runs")]
+    fn page(&mut self) -> wasmtime::Result<Page> {
+        let control = self.export(&self.module.exports.control);
+        let control = control.and_then(wasmtime::Extern::into_memory);
+        let control = control.ok_or_else(|| missing("control memory"))?;
+        let base = std::ptr::NonNull::new(control.data_ptr(&self.store));
+        // SAFETY: the memory has one page, begins at a page of the machine's, and can neither grow nor be reached by the
+        // guest or its host functions. It lives as long as the store, which is dropped after `shown`.
+        Ok(unsafe { Page::new(base.ok_or_else(|| missing("page"))?) })
     }
 
     pub(crate) fn function(&mut self, export: &ModuleExport) -> wasmtime::Result<Func> {
@@ -306,7 +284,13 @@ impl<'m> Run<'m> {
         abi::flushed_fuel(self.get_i64(&exports.mark), self.get_i64(&exports.count))
     }
 
-    /// Memory never shrinks, so the peak is also what the run ended with.
+    /// Memory never shrinks, so the peak is what the run ended with, bytes.
+    fn peak_memory(&mut self) -> u64 {
+        let memory = self.module.exports.guest.as_ref().and_then(|export| self.export(export));
+        let memory = memory.and_then(wasmtime::Extern::into_memory);
+        memory.map_or(0, |memory| memory.data_size(&self.store) as u64)
+    }
+
     fn memory_fuel(&mut self, peak_memory: u64, fuel: u64) -> u64 {
         let exports = &self.module.exports;
         let (integral, grown) = (self.get_i64(&exports.integral), self.get_i64(&exports.grown));
@@ -328,7 +312,6 @@ impl<'m> Run<'m> {
             let outcome = match end {
                 HostEnd::Exit(code) => Outcome::Exited(*code),
                 HostEnd::OutputExceeded => Outcome::OutputExceeded,
-                HostEnd::Stopped => Outcome::Stopped,
             };
             return Ok((outcome, flushed.min(limit)));
         }
@@ -345,6 +328,7 @@ impl<'m> Run<'m> {
                     "the engine refused a growth within the limits",
                 );
             }
+            Some(Cause::Hook) if self.pulse.is_stopped() => Outcome::Stopped,
             Some(Cause::Hook | Cause::NullHook | Cause::Engine) | None => {
                 return void(
                     VoidCause::Other,

@@ -17,7 +17,7 @@ use crate::profile::extents;
 use crate::run::{Run, missing, thread_cpu_time};
 use crate::state::{Ports, RestoreError};
 use crate::task::{MAX_BYTES, TaskResult, TaskSpec, Void};
-use crate::watch::Watch;
+use crate::watch::Pulse;
 use crate::wire::Part;
 
 /// A segment to run.
@@ -93,14 +93,14 @@ pub fn run_segment(
     module: &CompiledModule,
     metered: Digest,
     spec: &SegmentSpec,
-    watch: Arc<dyn Watch>,
+    pulse: &Pulse,
 ) -> Result<SegmentResult, Void> {
     let started = thread_cpu_time();
     let (pages, entries) = extents(&spec.task.job.limits);
     let mut ended = if module.info.fits(pages, entries) {
         let ports = module.ports.as_ref();
         let ports = ports.ok_or_else(|| other("the module has no steps"))?;
-        let run = Run::start(module, &spec.task, watch);
+        let run = Run::start(module, &spec.task, pulse);
         Chain { run, ports, metered, spec, steps: 0, done: 0, before: Before::default() }
             .finish()?
     } else {

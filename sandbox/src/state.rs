@@ -299,7 +299,7 @@ impl Run<'_> {
         self.set(&exports.integral, Val::I64(facts.memory_fuel.cast_signed()))?;
         self.set(&exports.grown, Val::I64(facts.summed.cast_signed()))?;
         self.set(&exports.mark, Val::I64(facts.fuel.cast_signed()))?;
-        self.store.data_mut().set_before(facts.fuel);
+        self.pulse.set_before(facts.fuel);
         Ok(())
     }
 

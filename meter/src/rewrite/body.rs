@@ -9,6 +9,7 @@ use super::cold;
 use super::hoist::{self, Rounds};
 use super::layout::Layout;
 use super::nan::{Scratch, mend_local};
+use super::runtime;
 use super::state;
 use crate::inspect::{Charge, ChargeKind, Hoist, Plan, Segment, count, helper, produces};
 use std::ops::Range;
@@ -48,8 +49,7 @@ pub(super) struct Body {
     pub function: Function,
     /// Bytes before the code.
     pub base: usize,
-    /// Offsets into the code.
-    pub cold: Vec<u32>,
+    pub cold: Vec<cold::Hint>,
 }
 
 /// An operator of the guest's and its bytes.
@@ -93,15 +93,16 @@ impl Writer<'_> {
         InstructionSink::new(&mut self.bytes)
     }
 
-    /// Takes the frame from the stack budget. A leaf only looks whether its frame would fit.
+    /// Takes the frame from the stack budget. A leaf's is left out: there is only one at a time.
     fn enter(&mut self) {
+        if self.plan.leaf {
+            return;
+        }
         let (layout, stack) = (self.layout, self.layout.globals.stack);
         let frame = self.plan.frame.cast_signed();
         self.code().global_get(stack).i32_const(frame).i32_lt_s().if_(BlockType::Empty);
         self.code().call(layout.runtime.overflow).unreachable().end();
-        if !self.plan.leaf {
-            self.code().global_get(stack).i32_const(frame).i32_sub().global_set(stack);
-        }
+        self.code().global_get(stack).i32_const(frame).i32_sub().global_set(stack);
     }
 
     fn leave(&mut self) {
@@ -290,8 +291,14 @@ impl Writer<'_> {
 
     /// Looks up if the count, which is on the operand stack, has passed the mark.
     fn check(&mut self) {
-        let (counter, slow) = (self.plan.locals, self.layout.runtime.slow);
+        let (counter, layout) = (self.plan.locals, self.layout);
         self.code().local_tee(counter).i64_const(0).i64_gt_s().if_(BlockType::Empty);
-        self.code().local_get(counter).call(slow).local_set(counter).end();
+        match layout.control {
+            Some(control) => runtime::poll(&mut self.code(), layout, control, counter),
+            None => {
+                self.code().local_get(counter).call(layout.runtime.slow).local_set(counter);
+            }
+        }
+        self.code().end();
     }
 }

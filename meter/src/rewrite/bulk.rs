@@ -1,6 +1,9 @@
 //! Stand-ins for the bulk operators: both full ranges first, then the price of the whole length,
 //! then chunks with a look at the hook before each.
 //!
+//! Most moves are short, hold, and end before the next look: for those of memory there is a quick way with
+//! one comparison, and the shortest of its copies do not even go through the engine's operator.
+//!
 //! A range that does not hold traps before anything is paid, by running the original operator, so
 //! that the trap is the engine's own. A price above the limit ends the run before the first byte.
 //! The helpers are called, so the count is flushed; they work on the flushed count.
@@ -11,13 +14,18 @@ use super::{Code, function};
 use crate::abi::{CHUNK_BYTES, CHUNK_ELEMENTS, Cause};
 use crate::cost::{CostTable, Unit};
 use crate::inspect::Helper;
-use wasm_encoder::{BlockType, InstructionSink, ValType};
+use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
-/// Parameters of every helper, then its one local.
+/// Parameters of every helper, then its locals.
 const TO: u32 = 0;
 const FROM: u32 = 1;
 const LENGTH: u32 = 2;
 const CHUNK: u32 = 3;
+/// The last bytes of a short copy.
+const TAIL: u32 = 4;
+
+/// Copies up to this many bytes are made with loads and stores.
+const SHORT: u32 = 16;
 
 /// What one bulk operator does, as far as the generated code differs.
 pub(super) struct Bulk {
@@ -60,7 +68,10 @@ impl Bulk {
             _ => ValType::I32,
         };
         let price = i64::from(costs.unit(self.unit));
-        let code = function(&[ValType::I32], |code| {
+        let code = function(&[ValType::I32, ValType::I64], |code| {
+            if !self.table && self.source != Source::Segment {
+                self.quick(code, layout, price);
+            }
             self.ranges(code, layout);
             self.price(code, LENGTH, price).call(layout.runtime.afford);
             let pay = |code: &mut InstructionSink<'_>| {
@@ -78,6 +89,31 @@ impl Bulk {
             }
         });
         Code::new(types, &[ValType::I32, value, ValType::I32], &[], code)
+    }
+
+    /// Moves and returns, if the length is at most a chunk, the ranges hold, and the price ends before the next look.
+    fn quick(&self, code: &mut InstructionSink<'_>, layout: &Layout, price: i64) {
+        let count = layout.globals.count;
+        code.local_get(LENGTH).i32_const(CHUNK_BYTES.cast_signed()).i32_le_u();
+        end_of(code, TO);
+        self.size(code);
+        code.i64_le_u().i32_and();
+        if self.source == Source::Same {
+            end_of(code, FROM);
+            self.size(code);
+            code.i64_le_u().i32_and();
+        }
+        self.price(code, LENGTH, price).global_get(count).i64_add().i64_const(0).i64_le_s();
+        code.i32_and().if_(BlockType::Empty);
+        self.price(code, LENGTH, price).global_get(count).i64_add().global_set(count);
+        if self.source == Source::Same {
+            code.local_get(LENGTH).i32_const(SHORT.cast_signed()).i32_le_u().if_(BlockType::Empty);
+            [8, 4, 2, 1].into_iter().for_each(|size| short(code, size));
+            code.return_().end();
+        }
+        code.local_get(TO).local_get(FROM).local_get(LENGTH);
+        self.operator(code);
+        code.return_().end();
     }
 
     fn operator(&self, code: &mut InstructionSink<'_>) {
@@ -173,4 +209,40 @@ impl Bulk {
 /// Pushes the end of a range as a 64-bit number, where it cannot wrap.
 fn end_of(code: &mut InstructionSink<'_>, start: u32) {
     code.local_get(start).i64_extend_i32_u().local_get(LENGTH).i64_extend_i32_u().i64_add();
+}
+
+/// Copies `size` to twice as many bytes and returns: the first and the last `size` of them, which may overlap. All is read
+/// before anything is written, so the ranges may overlap as well.
+fn short(code: &mut InstructionSink<'_>, size: u32) {
+    let first = MemArg { offset: 0, align: 0, memory_index: 0 };
+    let load = |code: &mut InstructionSink<'_>| {
+        match size {
+            8 => code.i64_load(first),
+            4 => code.i64_load32_u(first),
+            2 => code.i64_load16_u(first),
+            _ => code.i64_load8_u(first),
+        };
+    };
+    let store = |code: &mut InstructionSink<'_>| {
+        match size {
+            8 => code.i64_store(first),
+            4 => code.i64_store32(first),
+            2 => code.i64_store16(first),
+            _ => code.i64_store8(first),
+        };
+    };
+    let last = |code: &mut InstructionSink<'_>, start: u32| {
+        code.local_get(start).local_get(LENGTH).i32_add().i32_const(size.cast_signed()).i32_sub();
+    };
+    code.local_get(LENGTH).i32_const(size.cast_signed()).i32_ge_u().if_(BlockType::Empty);
+    code.local_get(TO).local_get(FROM);
+    load(code);
+    last(code, FROM);
+    load(code);
+    code.local_set(TAIL);
+    store(code);
+    last(code, TO);
+    code.local_get(TAIL);
+    store(code);
+    code.return_().end();
 }

@@ -11,12 +11,20 @@ use crate::inspect::count;
 use wasm_encoder::{BranchHint, BranchHints};
 use wasmparser::{BinaryReader, BinaryReaderError, Operator, OperatorsReader};
 
-/// The `if` operators of a function's code that are not taken, as offsets into it.
+/// An `if` of which it is known which way it goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hint {
+    /// Its offset into the code.
+    at: u32,
+    taken: bool,
+}
+
+/// The `if` operators of a function's code that go the same way nearly always.
 pub(super) fn branches(
     code: &[u8],
     layout: &Layout,
     counter: u32,
-) -> Result<Vec<u32>, BinaryReaderError> {
+) -> Result<Vec<Hint>, BinaryReaderError> {
     let mut operators = OperatorsReader::new(BinaryReader::new(code, 0));
     let mut cold = Vec::new();
     // The last `if`, and what came after it.
@@ -27,9 +35,9 @@ pub(super) fn branches(
             open = Some((at, Vec::new()));
         } else if let Some((start, mut inside)) = open.take() {
             inside.push(op);
-            if is_cold(&inside, layout, counter) {
-                cold.push(count(start));
-            } else if inside.len() < 2 {
+            if let Some(taken) = way(&inside, layout, counter) {
+                cold.push(Hint { at: count(start), taken });
+            } else if inside.len() < 3 {
                 open = Some((start, inside));
             }
         }
@@ -37,25 +45,43 @@ pub(super) fn branches(
     Ok(cold)
 }
 
-/// Whether code begins like that of a branch which the meter expects not to be taken.
-fn is_cold(inside: &[Operator<'_>], layout: &Layout, counter: u32) -> bool {
+/// Whether code begins like that of a branch which the meter expects not to be taken, or always.
+fn way(inside: &[Operator<'_>], layout: &Layout, counter: u32) -> Option<bool> {
+    let (globals, runtime) = (layout.globals, layout.runtime);
     match inside {
-        [Operator::Call { function_index }] => *function_index == layout.runtime.overflow,
-        [Operator::LocalGet { local_index }, Operator::Call { function_index }] => {
-            *local_index == counter && *function_index == layout.runtime.slow
+        [Operator::Call { function_index }] if *function_index == runtime.overflow => Some(false),
+        [Operator::LocalGet { local_index }, Operator::Call { function_index }]
+            if *local_index == counter
+                && (*function_index == runtime.slow || *function_index == runtime.bounded) =>
+        {
+            Some(false)
         }
-        [Operator::F32Const { value }, Operator::LocalSet { .. }] => value.bits() == CANONICAL_32,
-        [Operator::F64Const { value }, Operator::LocalSet { .. }] => value.bits() == CANONICAL_64,
-        _ => false,
+        [Operator::LocalGet { local_index }, Operator::GlobalGet { global_index }]
+            if *local_index == counter && *global_index == globals.mark =>
+        {
+            Some(false)
+        }
+        [Operator::Else, Operator::F32Const { value }, Operator::LocalSet { .. }]
+            if value.bits() == CANONICAL_32 =>
+        {
+            Some(true)
+        }
+        [Operator::Else, Operator::F64Const { value }, Operator::LocalSet { .. }]
+            if value.bits() == CANONICAL_64 =>
+        {
+            Some(true)
+        }
+        _ => None,
     }
 }
 
 /// Adds the hints of a function whose code begins `base` bytes after its locals do.
-pub(super) fn hint(hints: &mut BranchHints, function: u32, base: usize, cold: &[u32]) {
+pub(super) fn hint(hints: &mut BranchHints, function: u32, base: usize, cold: &[Hint]) {
     if !cold.is_empty() {
-        let hints_of = cold
-            .iter()
-            .map(|at| BranchHint { branch_func_offset: count(base) + at, branch_hint_value: 0 });
+        let hints_of = cold.iter().map(|hint| BranchHint {
+            branch_func_offset: count(base) + hint.at,
+            branch_hint_value: hint.taken.into(),
+        });
         hints.function_hints(function, hints_of);
     }
 }

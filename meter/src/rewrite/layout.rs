@@ -1,6 +1,7 @@
 //! Where the meter's own things stand: always after everything of the guest's.
 
 use super::nan::SCRAMBLED;
+use crate::Slices;
 use crate::inspect::{Facts, Helper, Segment, Shapes, count};
 use std::collections::BTreeMap;
 use wasm_encoder::ValType;
@@ -12,6 +13,8 @@ pub(super) struct Layout {
     thunks: u32,
     pub globals: Globals,
     pub hooks: u32,
+    /// The memory of [`crate::abi::CONTROL`], where slices are polled.
+    pub control: Option<u32>,
     pub runtime: Runtime,
     helpers: BTreeMap<Helper, u32>,
     /// The first function of a scrambler, in tests.
@@ -66,16 +69,18 @@ pub(super) struct Runtime {
     pub unreachable: u32,
     /// `()`: the stack budget is used up.
     pub overflow: u32,
+    /// `(fuel i64)`: the fuel is above the bound, which is the limit or the host's.
+    pub bounded: u32,
     /// `(pages i32)`: adds the fuel since the last growth, times the pages it had, to the integral.
     pub sum: u32,
 }
 
 impl Runtime {
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 10;
 }
 
 impl Layout {
-    pub(super) fn new(facts: &Facts) -> Self {
+    pub(super) fn new(facts: &Facts, slices: Slices) -> Self {
         let thunks = facts.function_count();
         let first = thunks + facts.import_count();
         let base = first + Runtime::COUNT;
@@ -100,6 +105,7 @@ impl Layout {
             flags,
             state,
             hooks: u32::from(facts.table.is_some()),
+            control: (slices == Slices::Poll).then_some(u32::from(facts.memory.is_some())),
             runtime: Runtime::after(first),
             helpers: facts.helpers.iter().copied().zip(base..).collect(),
             scramblers: facts.options.scramble.map(|_| after_helpers),
@@ -158,7 +164,8 @@ impl Runtime {
             pay: first + 5,
             unreachable: first + 6,
             overflow: first + 7,
-            sum: first + 8,
+            bounded: first + 8,
+            sum: first + 9,
         }
     }
 }

@@ -13,10 +13,10 @@ mod nan;
 mod runtime;
 mod state;
 
-use crate::abi;
 use crate::cost::{CostTable, HostCost, Moved};
 use crate::error::MeterError;
 use crate::inspect::{FEATURES, Facts, Helper};
+use crate::{Profile, Slices, abi};
 use bulk::Bulk;
 use growth::Growth;
 use layout::{Layout, Types};
@@ -25,9 +25,10 @@ use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{
     BlockType, BranchHints, CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection,
     ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
-    InstructionSink, MemorySection, Module, RefType, TableSection, TableType, TypeSection, ValType,
+    InstructionSink, MemorySection, MemoryType, Module, RefType, TableSection, TableType,
+    TypeSection, ValType,
 };
-use wasmparser::{FunctionBody, Parser, Payload, Validator};
+use wasmparser::{FunctionBody, Parser, Payload, Validator, WasmFeatures};
 
 /// A function of the meter's own.
 struct Code {
@@ -54,14 +55,18 @@ fn function(locals: &[ValType], write: impl FnOnce(&mut InstructionSink<'_>)) ->
 pub(crate) fn rewrite(
     original: &[u8],
     facts: &Facts,
-    costs: &CostTable,
+    profile: &Profile,
 ) -> Result<Vec<u8>, MeterError> {
-    let layout = Layout::new(facts);
+    let layout = Layout::new(facts, profile.slices);
     let mut types = Types::new(facts);
-    let mut pass = Rewriter { facts, costs, layout: &layout, types: &mut types };
+    let mut pass = Rewriter { facts, costs: profile.costs, layout: &layout, types: &mut types };
     let sections = pass.sections(original).map_err(output)?;
     let bytes = sections.assemble(facts, &layout, &types).map_err(output)?;
-    let mut validator = Validator::new_with_features(FEATURES);
+    let features = match profile.slices {
+        Slices::Hook => FEATURES,
+        Slices::Poll => FEATURES.union(WasmFeatures::MULTI_MEMORY),
+    };
+    let mut validator = Validator::new_with_features(features);
     validator.validate_all(&bytes).map_err(output)?;
     Ok(bytes)
 }
@@ -250,6 +255,15 @@ impl Rewriter<'_> {
             state::references(&mut sections.elements, self.facts, self.layout);
             hooks += u64::from(self.facts.function_count());
         }
+        if self.layout.control.is_some() {
+            sections.memories.memory(MemoryType {
+                minimum: 1,
+                maximum: Some(1),
+                memory64: false,
+                shared: false,
+                page_size_log2: None,
+            });
+        }
         for code in own {
             sections.functions.function(code.ty);
             sections.code.function(&code.function);
@@ -314,6 +328,12 @@ fn append_exports(exports: &mut ExportSection, facts: &Facts, layout: &Layout) {
         exports.export(name, ExportKind::Global, index);
     }
     exports.export(abi::HOOKS, ExportKind::Table, layout.hooks);
+    if facts.memory.is_some() {
+        exports.export(abi::MEMORY, ExportKind::Memory, 0);
+    }
+    if let Some(control) = layout.control {
+        exports.export(abi::CONTROL, ExportKind::Memory, control);
+    }
     exports.export(abi::FINISH, ExportKind::Func, layout.runtime.check);
     if let Some(start) = facts.start {
         exports.export(abi::START, ExportKind::Func, layout.function(start));

@@ -71,15 +71,15 @@ impl Scratch {
 }
 
 /// Makes what a local holds canonical. A NaN is what does not equal itself. For scalars a jump that is
-/// never taken costs less than a selection.
+/// never taken costs less than a selection, and processors tell "not less" by one flag, "equal" by two.
 pub(super) fn mend_local(code: &mut InstructionSink<'_>, local: u32, shape: Shapes) {
     match shape {
         Shapes::F32 => {
-            code.local_get(local).local_get(local).f32_ne().if_(BlockType::Empty);
+            code.local_get(local).local_get(local).f32_ge().if_(BlockType::Empty).else_();
             code.f32_const(Ieee32::new(CANONICAL_32)).local_set(local).end();
         }
         Shapes::F64 => {
-            code.local_get(local).local_get(local).f64_ne().if_(BlockType::Empty);
+            code.local_get(local).local_get(local).f64_ge().if_(BlockType::Empty).else_();
             code.f64_const(Ieee64::new(CANONICAL_64)).local_set(local).end();
         }
         _ => {

@@ -4,7 +4,7 @@
 use super::layout::{Layout, Types};
 use super::{Code, function};
 use crate::SLICE;
-use crate::abi::Cause;
+use crate::abi::{BOUND_AT, Cause, PROGRESS_AT};
 use crate::cost::{HostCost, Moved};
 use crate::inspect::count;
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
@@ -24,6 +24,7 @@ pub(super) fn functions(layout: &Layout, types: &mut Types) -> Vec<Code> {
         Code::new(types, &[I64], &[], pay(layout)),
         Code::new(types, &[I64], &[], unreachable(layout)),
         Code::new(types, &[], &[], overflow(layout)),
+        Code::new(types, &[I64], &[], bounded(layout)),
         Code::new(types, &[ValType::I32], &[], sum(layout)),
     ]
 }
@@ -97,6 +98,48 @@ fn exhaust(layout: &Layout) -> wasm_encoder::Function {
 }
 
 fn slow(layout: &Layout, hook: u32) -> wasm_encoder::Function {
+    match layout.control {
+        Some(control) => function(&[], |code| {
+            poll(code, layout, control, 0);
+            code.local_get(0);
+        }),
+        None => call_hook(layout, hook),
+    }
+}
+
+/// The slow way where slices are polled, written out where it is needed: calls nothing that returns.
+/// The count is in a local and left there, flushed.
+pub(super) fn poll(code: &mut InstructionSink<'_>, layout: &Layout, control: u32, local: u32) {
+    let (globals, at) = (layout.globals, |offset: u32| MemArg {
+        offset: offset.into(),
+        align: 3,
+        memory_index: control,
+    });
+    code.local_get(local).global_get(globals.mark).i64_add().local_tee(local);
+    code.i32_const(0).i64_load(at(BOUND_AT)).i64_gt_s().if_(BlockType::Empty);
+    code.local_get(local).call(layout.runtime.bounded).unreachable().end();
+    code.i32_const(0).local_get(local).i64_store(at(PROGRESS_AT));
+    // The next multiple of the slice above the fuel, but never beyond the limit.
+    code.local_get(local).i64_const(SLICE.cast_signed() - 1).i64_or().i64_const(1).i64_add();
+    code.global_set(globals.mark);
+    code.global_get(globals.limit).global_get(globals.mark).i64_lt_s().if_(BlockType::Empty);
+    code.global_get(globals.limit).global_set(globals.mark).end();
+    code.local_get(local).global_get(globals.mark).i64_sub().local_tee(local);
+    code.global_set(globals.count);
+}
+
+fn bounded(layout: &Layout) -> wasm_encoder::Function {
+    const FUEL: u32 = 0;
+    let globals = layout.globals;
+    function(&[], |code| {
+        code.local_get(FUEL).global_get(globals.limit).i64_gt_s().if_(BlockType::Empty);
+        code.call(layout.runtime.exhaust).end();
+        code.local_get(FUEL).global_get(globals.mark).i64_sub().global_set(globals.count);
+        stop_for(code, layout, Cause::Hook);
+    })
+}
+
+fn call_hook(layout: &Layout, hook: u32) -> wasm_encoder::Function {
     const COUNT: u32 = 0;
     const FUEL: u32 = 1;
     const MARK: u32 = 2;

@@ -236,7 +236,7 @@ fn recursion_ends_at_the_same_depth_wherever_it_runs() {
 
 #[test]
 fn exhaustion_is_found_before_an_overflow() {
-    let wat = r#"(module (func $big (local i64 i64 i64 i64))
+    let wat = r#"(module (func $leaf) (func $big (local i64 i64 i64 i64) (call $leaf))
         (func (export "f") (if (i32.const 1) (then (call $big)))))"#;
     let grant = |limit| Grant { stack: 100, ..Grant::limit(limit) };
     assert_eq!(Guest::new(wat, grant(4)).run("f").cause(), Cause::StackOverflow);
@@ -244,11 +244,14 @@ fn exhaustion_is_found_before_an_overflow() {
 }
 
 #[test]
-fn a_leaf_needs_room_for_its_frame_too() {
-    let wat = r#"(module (func (export "f") (local i64 i64)))"#;
-    let grant = |stack| Grant { stack, ..Grant::default() };
-    assert_eq!(Guest::new(wat, grant(95)).run("f").cause(), Cause::StackOverflow);
-    assert!(matches!(Guest::new(wat, grant(96)).run("f"), crate::host::End::Returned(_)));
+fn only_frames_that_others_can_stand_on_take_from_the_budget() {
+    let run = |body: &str, stack| {
+        let wat = format!(r#"(module (func $g) (func (export "f") (local i64 i64) {body}))"#);
+        Guest::new(&wat, Grant { stack, ..Grant::default() }).run("f")
+    };
+    assert_eq!(run("(call $g)", 95).cause(), Cause::StackOverflow);
+    assert!(matches!(run("(call $g)", 96), crate::host::End::Returned(_)));
+    assert!(matches!(run("", 0), crate::host::End::Returned(_)));
 }
 
 #[test]

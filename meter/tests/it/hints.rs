@@ -1,6 +1,7 @@
 //! The section that tells engines which branches are hardly ever taken.
 
-use crate::host::{ENGINE, Grant, Guest, metered};
+use crate::host::{ENGINE, Grant, Guest, metered, polled};
+use tallymill_meter::meter;
 use wasmparser::{KnownCustom, Parser, Payload};
 use wasmtime::{Config, Engine, Module};
 
@@ -44,10 +45,15 @@ fn hints(bytes: &[u8]) -> Vec<(u32, Vec<(u8, bool)>)> {
 
 #[test]
 fn the_meters_own_branches_are_unlikely_and_no_others() {
-    const IF: (u8, bool) = (0x04, false);
+    const NO: (u8, bool) = (0x04, false);
+    const YES: (u8, bool) = (0x04, true);
     let found = hints(&metered(GUEST).bytes);
-    // The stack, the entry's check, the loop's, and the NaN; then the stack and the check of a leaf.
-    assert_eq!(found, [(1, vec![IF; 4]), (2, vec![IF; 2])]);
+    // The stack, the entry's check, the loop's, and that of a number which may be a NaN; then the check of a leaf.
+    assert_eq!(found, [(1, vec![NO, NO, NO, YES]), (2, vec![NO])]);
+    let polled = meter(&wat::parse_str(GUEST).unwrap(), &polled()).unwrap();
+    // Each check has the bound inside.
+    let expected = [(1, vec![NO, NO, NO, NO, NO, YES]), (2, vec![NO, NO])];
+    assert_eq!(hints(&polled.bytes)[..2], expected);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 use tallymill_meter::abi::{self, Cause};
-use tallymill_meter::{CostTable, Import, MeterError, Metered, Profile, Screen, Ty, meter};
+use tallymill_meter::{CostTable, Import, MeterError, Metered, Profile, Screen, Slices, Ty, meter};
 use wasmtime::{Caller, Config, Engine, Func, Instance, Linker, Module, Ref, Store, Trap, Val};
 
 /// The imports on offer: `next` answers its argument plus one; `move` writes its second argument to
@@ -15,7 +15,17 @@ pub const IMPORTS: &[Import] = &[
 pub const MAX: i64 = abi::MAX_LIMIT.cast_signed();
 
 pub fn profile() -> Profile {
-    Profile { imports: IMPORTS, screen: Screen::default(), costs: CostTable::v1() }
+    Profile {
+        imports: IMPORTS,
+        screen: Screen::default(),
+        costs: CostTable::v1(),
+        slices: Slices::Hook,
+    }
+}
+
+/// As [`profile`], with slices that are polled.
+pub fn polled() -> Profile {
+    Profile { slices: Slices::Poll, ..profile() }
 }
 
 pub fn refused(wat: &str) -> MeterError {
@@ -142,6 +152,7 @@ impl Guest {
         self.set(abi::STACK, Val::I32(grant.stack));
         self.set(abi::PAGES, Val::I32(grant.pages));
         self.set(abi::ENTRIES, Val::I32(grant.entries));
+        self.bound(grant.limit);
         if grant.hook != Hook::Null {
             let hook = hook(&mut self.store, grant.hook);
             let table = self.instance.get_table(&mut self.store, abi::HOOKS).unwrap();
@@ -152,6 +163,13 @@ impl Guest {
     pub fn set(&mut self, name: &str, value: Val) {
         let global = self.instance.get_global(&mut self.store, name).unwrap();
         global.set(&mut self.store, value).unwrap();
+    }
+
+    /// Sets the bound of a module whose slices are polled.
+    pub fn bound(&mut self, fuel: i64) {
+        if let Some(control) = self.instance.get_memory(&mut self.store, abi::CONTROL) {
+            control.write(&mut self.store, abi::BOUND_AT as usize, &fuel.to_le_bytes()).unwrap();
+        }
     }
 
     fn get(&mut self, name: &str) -> Val {

@@ -1,6 +1,6 @@
 //! Loops that are paid before they run: the fuel is that of loops paid round by round, in every outcome.
 
-use crate::host::{ENGINE, Grant, Guest, Notes, metered, profile};
+use crate::host::{ENGINE, Grant, Guest, Notes, metered, polled, profile};
 use tallymill_meter::abi::{self, Cause};
 use tallymill_meter::{SLICE, meter, meter_plain_loops};
 use wasmtime::{Module, Val};
@@ -54,6 +54,7 @@ fn counts(step: i32, compare: &str, swapped: bool) -> String {
 struct Pair {
     ahead: Module,
     plain: Module,
+    polled: Module,
 }
 
 impl Pair {
@@ -62,14 +63,18 @@ impl Pair {
         let ahead = meter(&original, &profile()).unwrap();
         let plain = meter_plain_loops(&original, &profile()).unwrap();
         assert_ne!(ahead.bytes, plain.bytes, "not paid ahead: {wat}");
+        let polled = meter(&original, &polled()).unwrap();
         let compile = |bytes: &[u8]| Module::new(&ENGINE, bytes).unwrap();
-        Self { ahead: compile(&ahead.bytes), plain: compile(&plain.bytes) }
+        let [ahead, plain, polled] = [ahead, plain, polled].map(|module| compile(&module.bytes));
+        Self { ahead, plain, polled }
     }
 
     fn agree(&self, args: &[i32], limit: u64, used: u64) -> Seen {
         let grant = Grant::limit(limit);
         let plain = seen(&self.plain, args, grant, used);
         assert_eq!(seen(&self.ahead, args, grant, used), plain, "{args:?} {limit} {used}");
+        let polled = Seen { hooks: plain.hooks.clone(), ..seen(&self.polled, args, grant, used) };
+        assert_eq!(polled, plain, "{args:?} {limit} {used}");
         plain
     }
 }

@@ -16,6 +16,7 @@ mod hosts;
 mod limits;
 mod loops;
 mod nan;
+mod polls;
 mod refusals;
 mod smith;
 mod spec;

@@ -2,6 +2,7 @@
 //! computed NaN, and loops paid round by round, must not be told from the metered module.
 
 use crate::differential::generate;
+use crate::host::polled;
 use crate::host::{ENGINE, End, Grant, Guest, Notes, profile};
 use tallymill_meter::abi::{self, PREFIX};
 use tallymill_meter::{MeterError, Metered, meter, meter_plain_loops, meter_scrambled};
@@ -61,7 +62,8 @@ fn compare(seed: u64, tally: &mut Tally) {
     };
     let scrambled = meter_scrambled(&original, &profile(), seed).unwrap();
     let plain = meter_plain_loops(&original, &profile()).unwrap();
-    let mut others = vec![&scrambled];
+    let polled = meter(&original, &polled()).unwrap();
+    let mut others = vec![&scrambled, &polled];
     if plain.bytes != metered.bytes {
         others.push(&plain);
     }

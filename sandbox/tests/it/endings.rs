@@ -1,10 +1,8 @@
 //! Every way a run can end, and the fuel it then owes.
 
-use std::sync::Arc;
-
 use tallymill_meter::SLICE;
 use tallymill_protocol::{Limits, Outcome, Trap};
-use tallymill_sandbox::{ModuleError, Pulse, Watch, run_task, screen, with_stack};
+use tallymill_sandbox::{ModuleError, Pulse, TaskResult, run_task, screen, with_stack};
 
 use crate::guest::{ECHO, SPIN, compiled, exits, imports, job, limits, module, prints, run, task};
 
@@ -190,42 +188,63 @@ fn the_log_is_cut_and_the_guest_not_told() {
     assert_eq!((result.outcome, result.log.as_slice()), (Outcome::Exited(6), &b"abcd"[..]));
 }
 
-/// Stops at its n-th look.
-struct StopsAt(std::sync::atomic::AtomicU32);
-
-impl Watch for StopsAt {
-    fn may_continue(&self, _: u64) -> bool {
-        self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) > 1
-    }
+/// Runs an endless loop until it has used some fuel, and stops it.
+fn stopped_after(fuel: u64) -> TaskResult {
+    let spin = compiled(&module(SPIN));
+    let pulse = Pulse::default();
+    std::thread::scope(|scope| {
+        let run = || with_stack(|| run_task(&spin, &task(endless(), b""), &pulse)).unwrap();
+        let run = scope.spawn(run);
+        while pulse.fuel() < fuel {
+            std::thread::yield_now();
+        }
+        pulse.stop();
+        run.join().unwrap().unwrap()
+    })
 }
 
 #[test]
 fn a_stopped_run_owes_the_fuel_of_its_slice() {
-    let spin = compiled(&module(SPIN));
-    let stop_at = |looks: u32| {
-        let watch = Arc::new(StopsAt(looks.into()));
-        with_stack(|| run_task(&spin, &task(job(), b""), watch)).unwrap().unwrap()
-    };
-    for looks in 2..5 {
-        let result = stop_at(looks);
+    for slices in 1..4 {
+        let result = stopped_after(slices * SLICE);
         assert_eq!(result.outcome, Outcome::Stopped);
-        let slices = u64::from(looks - 1) * SLICE;
-        assert!(
-            result.fuel >= slices && result.fuel < slices + 100,
-            "{} after {looks}",
-            result.fuel
-        );
+        // It looks at the first check behind the end of each slice.
+        assert!(result.fuel > slices * SLICE && result.fuel % SLICE < 100, "{}", result.fuel);
     }
+}
+
+#[test]
+fn a_run_stopped_before_it_begins_ends_at_its_first_look() {
+    let pulse = Pulse::default();
+    pulse.stop();
+    let spin = compiled(&module(SPIN));
+    let result = with_stack(|| run_task(&spin, &task(job(), b""), &pulse)).unwrap().unwrap();
+    assert_eq!(result.outcome, Outcome::Stopped);
+    assert!(result.fuel < 100, "{}", result.fuel);
+}
+
+#[test]
+fn a_pulse_serves_one_run_after_the_other() {
+    let spin = compiled(&module(SPIN));
+    let pulse = Pulse::default();
+    let run = || with_stack(|| run_task(&spin, &task(job(), b""), &pulse)).unwrap().unwrap();
+    let exhausted = run();
+    assert_eq!(exhausted.outcome, Outcome::FuelExhausted);
+    assert_eq!(pulse.fuel() / SLICE, (exhausted.fuel - 1) / SLICE, "what the last slice left");
+    pulse.reset(true);
+    assert_eq!((pulse.fuel(), run().outcome), (0, Outcome::Stopped));
+    pulse.reset(false);
+    let again = run();
+    assert_eq!((again.outcome, again.fuel), (exhausted.outcome, exhausted.fuel));
 }
 
 #[test]
 fn progress_is_readable_while_a_guest_runs() {
     let spin = compiled(&module(SPIN));
-    let pulse = Arc::new(Pulse::default());
+    let pulse = Pulse::default();
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| {
-            with_stack(|| run_task(&spin, &task(endless(), b""), pulse.clone())).unwrap()
-        });
+        let run =
+            scope.spawn(|| with_stack(|| run_task(&spin, &task(endless(), b""), &pulse)).unwrap());
         while pulse.fuel() < 3 * SLICE {
             std::thread::yield_now();
         }

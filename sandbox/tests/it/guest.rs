@@ -42,7 +42,7 @@ pub fn compiled(module: &[u8]) -> CompiledModule {
 }
 
 pub fn run_compiled(module: &CompiledModule, task: &TaskSpec) -> Result<TaskResult, Void> {
-    with_stack(|| run_task(module, task, Arc::new(Pulse::default()))).unwrap()
+    with_stack(|| run_task(module, task, &Pulse::default())).unwrap()
 }
 
 /// Runs a guest in this process.

@@ -9,8 +9,8 @@ use tallymill_protocol::snapshot::{
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Digest, Interface, Limits, Outcome, STEP_FUEL, Steps, Trap};
 use tallymill_sandbox::{
-    Control, ModuleError, Pulse, Runner, SegmentResult, SegmentSpec, Void, Watch, prepare,
-    run_segment, screen, screen_as, with_stack,
+    Control, ModuleError, Pulse, Runner, SegmentResult, SegmentSpec, Void, prepare, run_segment,
+    screen, screen_as, with_stack,
 };
 
 use crate::guest::{compiled, file, imports, job, launcher, limits, module, task};
@@ -94,8 +94,7 @@ impl Machine {
     }
 
     fn run(&self, spec: &SegmentSpec) -> Result<SegmentResult, Void> {
-        let watch = Arc::new(Pulse::default());
-        with_stack(|| run_segment(&self.0, METERED, spec, watch)).unwrap()
+        with_stack(|| run_segment(&self.0, METERED, spec, &Pulse::default())).unwrap()
     }
 
     /// All segments of a task, each from the snapshot of the one before.
@@ -337,24 +336,20 @@ fn steps_that_do_nothing_cost_fuel_and_come_to_an_end() {
 
 #[test]
 fn a_stop_ends_a_segment_with_the_fuel_so_far_and_whoever_looks_sees_that_of_the_segment() {
-    struct Stop(std::sync::Mutex<Vec<u64>>);
-    impl Watch for Stop {
-        fn may_continue(&self, fuel: u64) -> bool {
-            let mut seen = self.0.lock().unwrap();
-            seen.push(fuel);
-            seen.len() < 3
-        }
-    }
     let machine = Machine::new(&keeper(3_000, 9));
     let first = machine.run(&spec(None, Some(2))).unwrap();
-    let stop = Arc::new(Stop(std::sync::Mutex::default()));
-    let spec = spec(Some(&first.result.output), Some(9));
-    let watch = stop.clone();
-    let ended = with_stack(|| run_segment(&machine.0, METERED, &spec, watch)).unwrap().unwrap();
+    let spec = spec(Some(&first.result.output), Some(3));
+    let pulse = Pulse::default();
+    let run = || with_stack(|| run_segment(&machine.0, METERED, &spec, &pulse)).unwrap().unwrap();
+    let whole = run();
+    assert_eq!(whole.result.outcome, Outcome::Paused);
+    // The last look was at the beginning of its last step.
+    let seen = pulse.fuel();
+    assert!(seen > 0 && seen < whole.result.fuel, "{seen} of {}", whole.result.fuel);
+    pulse.reset(true);
+    let ended = run();
     assert_eq!((ended.result.outcome, ended.after), (Outcome::Stopped, Digest::ZERO));
-    let seen = stop.0.lock().unwrap().clone();
-    assert_eq!(seen.last(), Some(&ended.result.fuel));
-    assert!(seen[0] < 2 * STEP_FUEL, "{seen:?} begins with this segment");
+    assert!(ended.result.fuel < 2 * STEP_FUEL, "{} begins with this segment", ended.result.fuel);
 }
 
 #[test]
@@ -369,10 +364,9 @@ fn a_child_does_the_same_as_this_process_and_takes_a_bounded_answer() {
     for _ in 0..2 {
         let spec = spec(from.as_deref(), None);
         let mut there = runner.run_segment(&spec, &control).unwrap();
-        let mut expected =
-            with_stack(|| run_segment(&here.0, metered, &spec, Arc::new(Pulse::default())))
-                .unwrap()
-                .unwrap();
+        let mut expected = with_stack(|| run_segment(&here.0, metered, &spec, &Pulse::default()))
+            .unwrap()
+            .unwrap();
         (there.result.cpu_time_us, expected.result.cpu_time_us) = (0, 0);
         assert!(there == expected);
         from = Some(there.result.output);

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tallymill_sandbox::screen;
+use tallymill_meter::Slices;
+use tallymill_sandbox::screen_for;
 
 use crate::corpus::{Case, case};
 use crate::engines::{Answer, Engine, Process, Subject, Tier, Wasmi, Wasmtime};
@@ -127,7 +128,7 @@ pub fn compare(
     if only.is_some_and(|only| only != family) {
         return Ok(None);
     }
-    let Ok(metered) = screen(&module) else { return Ok(None) };
+    let Ok(metered) = screen_for(&module, Slices::Hook) else { return Ok(None) };
     let (answer, difference) = bench
         .run(&Subject { guest: &module, metered: &metered, task: &task })
         .with_context(|| format!("seed {seed} ({family})"))?;

@@ -7,9 +7,10 @@ use anyhow::{Context as _, ensure};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use tallymill_meter::Metered;
+use tallymill_meter::Slices;
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, TaskIndex};
-use tallymill_sandbox::{InputFile, JobSpec, TaskSpec, screen, with_stack};
+use tallymill_sandbox::{InputFile, JobSpec, TaskSpec, screen_for, with_stack};
 
 use crate::engines::{Answer, Engine as _, Subject, Wasmtime};
 
@@ -30,7 +31,7 @@ pub fn serve() -> anyhow::Result<()> {
 
 fn obey(engine: &mut Wasmtime, order: &Value) -> anyhow::Result<Value> {
     let guest = bytes(&order["guest"])?;
-    let metered: Metered = screen(&guest)?;
+    let metered: Metered = screen_for(&guest, Slices::Hook)?;
     ensure!(metered.bytes == bytes(&order["module"])?, "the meter gave other bytes here");
     let task = task(&order["task"])?;
     engine.begin(&Subject { guest: &guest, metered: &metered, task: &task })?;

@@ -19,7 +19,7 @@ pub type Answer = Result<TaskResult, Void>;
 pub struct Subject<'a> {
     /// The module as its author would give it.
     pub guest: &'a [u8],
-    /// What the meter made of it.
+    /// What the meter made of it for engines that call the hook.
     pub metered: &'a Metered,
     /// The task.
     pub task: &'a TaskSpec,

@@ -1,9 +1,7 @@
-//! Wasmtime, as workers run it.
-
-use std::sync::Arc;
+//! Wasmtime, as workers run it: slices are polled there, and called elsewhere.
 
 use anyhow::Context as _;
-use tallymill_sandbox::{Engine as Sandbox, Pulse, run_task};
+use tallymill_sandbox::{Engine as Sandbox, Pulse, run_task, screen};
 
 use super::{Answer, Engine, Subject};
 
@@ -29,9 +27,10 @@ impl Engine for Wasmtime {
     }
 
     fn begin(&mut self, subject: &Subject<'_>) -> anyhow::Result<()> {
-        let Subject { metered, task, .. } = *subject;
-        let module = self.engine.compile_here(&metered.bytes, metered.info.clone())?;
-        let mut answer = run_task(&module, task, Arc::new(Pulse::default()));
+        let Subject { guest, task, .. } = *subject;
+        let metered = screen(guest)?;
+        let module = self.engine.compile_here(&metered.bytes, metered.info)?;
+        let mut answer = run_task(&module, task, &Pulse::default());
         if let Ok(result) = &mut answer {
             result.cpu_time_us = 0;
         }

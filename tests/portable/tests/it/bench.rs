@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use tallymill_meter::Slices;
 use tallymill_portable::{Answer, Bench, Engine, Subject};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, Outcome, TaskIndex};
-use tallymill_sandbox::{JobSpec, TaskResult, TaskSpec, Void, screen};
+use tallymill_sandbox::{JobSpec, TaskResult, TaskSpec, Void, screen_for};
 
 /// An engine that says what it is told to.
 struct Puppet(&'static str, Answer);
@@ -47,7 +48,7 @@ fn seen(one: Answer, other: Answer) -> bool {
 
 fn differ(engines: Vec<Box<dyn Engine>>) -> bool {
     let guest = wat::parse_str("(module (func (export \"_start\")))").unwrap();
-    let metered = screen(&guest).unwrap();
+    let metered = screen_for(&guest, Slices::Hook).unwrap();
     let job = Arc::new(JobSpec::new(Limits::default()));
     let task = TaskSpec { job, index: TaskIndex(0), input: Arc::from([]) };
     let (_, difference) =

@@ -1,8 +1,6 @@
 //! The count inside the module against the engine's own, on whole programs: under the table of unit weights, which are the
 //! engine's, both are the same number.
 
-use std::sync::Arc;
-
 use tallymill_meter::{CostTable, Profile, meter};
 use tallymill_protocol::{Outcome, TaskIndex};
 use tallymill_sandbox::{
@@ -23,7 +21,7 @@ fn compare(example: &example_inputs::Example) {
     {
         let index = TaskIndex(u32::try_from(at).unwrap());
         let task = TaskSpec { job: job.clone(), index, input: input.as_bytes().into() };
-        let ours = run_task(&module, &task, Arc::new(Pulse::default())).unwrap();
+        let ours = run_task(&module, &task, &Pulse::default()).unwrap();
         let (output, fuel) = plain.run_counted(&task).unwrap();
         let place = format!("{} {at}", example.name);
         assert_eq!(ours.outcome, Outcome::Exited(0), "{place}");

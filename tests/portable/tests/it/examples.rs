@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tallymill_meter::Slices;
 use tallymill_portable::{Bench, Subject};
 use tallymill_protocol::{Limits, Outcome, TaskIndex};
-use tallymill_sandbox::{InputFile, JobSpec, TaskSpec, screen, with_stack};
+use tallymill_sandbox::{InputFile, JobSpec, TaskSpec, screen_for, with_stack};
 
 /// The tasks that are compared: all of the kernels, which are small, a prime and another exponent, and one each of the rest.
 pub fn chosen(name: &str, index: usize, tasks: usize) -> bool {
@@ -36,7 +37,7 @@ pub fn job(example: &example_inputs::Example) -> Arc<JobSpec> {
 
 fn compare(example: &example_inputs::Example) {
     let guest = std::fs::read(guest(example.name)).unwrap();
-    let metered = screen(&guest).unwrap();
+    let metered = screen_for(&guest, Slices::Hook).unwrap();
     let job = job(example);
     let mut bench = Bench::new(1, None).unwrap();
     let tasks = example.inputs.len();
