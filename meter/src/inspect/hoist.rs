@@ -40,9 +40,9 @@ pub(crate) struct Hoist {
 pub(crate) enum Step {
     /// Never 0 nor the smallest number.
     Const(i32),
-    /// A local that the loop does not assign. Whether it must be above or below 0, for the loop to be
-    /// paid ahead, follows from the comparison.
-    Local { local: u32, up: bool },
+    /// A local that the loop does not assign, or `minus` it. Whether the step must be above or below 0, for
+    /// the loop to be paid ahead, follows from the comparison.
+    Local { local: u32, minus: bool, up: bool },
 }
 
 impl Step {
@@ -250,7 +250,12 @@ impl Loop<'_> {
             (Operator::LocalGet { local_index }, Operator::I32Add)
                 if self.sets(*local_index) == 0 =>
             {
-                Step::Local { local: *local_index, up: true }
+                Step::Local { local: *local_index, minus: false, up: true }
+            }
+            (Operator::LocalGet { local_index }, Operator::I32Sub)
+                if !swapped && self.sets(*local_index) == 0 =>
+            {
+                Step::Local { local: *local_index, minus: true, up: true }
             }
             _ => return None,
         };

@@ -55,10 +55,7 @@ pub(super) fn begin(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Round
     code.local_get(rounds.paid).i64_const(cost).i64_mul().local_get(counter).i64_add();
     code.local_set(counter);
     code.local_get(rounds.paid).i32_wrap_i64();
-    match hoist.step {
-        Step::Const(step) => code.i32_const(step),
-        Step::Local { local, .. } => code.local_get(local),
-    };
+    step(code, hoist.step);
     code.i32_mul();
     code.local_get(hoist.counter).i32_add().local_set(rounds.bound);
 }
@@ -132,8 +129,8 @@ fn ordered(
     size(code, hoist.step);
     code.i64_div_u().i64_const(0);
     code.local_get(rounds.trips).i64_const(0).i64_gt_s();
-    if let Step::Local { local, up } = hoist.step {
-        leads(code, local, up);
+    if let Step::Local { up, .. } = hoist.step {
+        leads(code, hoist.step, up);
         code.i32_and();
     }
     // The bound and, beyond it, all of a step but one.
@@ -153,22 +150,29 @@ fn ordered(
 fn size(code: &mut InstructionSink<'_>, step: Step) {
     match step {
         Step::Const(step) => code.i64_const(i64::from(step.unsigned_abs())),
-        Step::Local { local, up } => {
-            if up {
-                code.local_get(local);
-            } else {
-                code.i32_const(0).local_get(local).i32_sub();
-            }
+        Step::Local { local, minus, up } => {
+            let toward = Step::Local { local, minus: minus == up, up };
+            self::step(code, toward);
             code.i64_extend_i32_u().i64_const(1);
-            leads(code, local, up);
+            leads(code, step, up);
             code.select()
         }
     };
 }
 
+/// The step itself.
+fn step(code: &mut InstructionSink<'_>, step: Step) {
+    match step {
+        Step::Const(step) => code.i32_const(step),
+        Step::Local { local, minus: true, .. } => code.i32_const(0).local_get(local).i32_sub(),
+        Step::Local { local, .. } => code.local_get(local),
+    };
+}
+
 /// Whether a step has the sign that leads to the bound.
-fn leads(code: &mut InstructionSink<'_>, local: u32, up: bool) {
-    code.local_get(local).i32_const(0);
+fn leads(code: &mut InstructionSink<'_>, step: Step, up: bool) {
+    self::step(code, step);
+    code.i32_const(0);
     if up {
         code.i32_gt_s()
     } else {

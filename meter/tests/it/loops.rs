@@ -125,10 +125,13 @@ fn rounds_that_cross_slices_and_limits_count_like_the_plain_loop() {
 
 #[test]
 fn a_step_in_a_local_counts_like_the_plain_loop() {
-    for (compare, swapped) in
-        [("lt_u", false), ("le_s", false), ("ge_u", true), ("gt_s", false), ("lt_u", true)]
-    {
-        let wat = counts(7, compare, swapped).replace("(i32.const 7)", "(local.get 2)");
+    let ways = [("lt_u", false), ("le_s", false), ("ge_u", true), ("gt_s", false), ("lt_u", true)];
+    let ways = ways.into_iter().flat_map(|way| [(way, "i32.add"), (way, "i32.sub")]);
+    for ((compare, swapped), operator) in ways {
+        let wat = counts(7, compare, swapped).replace(
+            "(i32.add (local.get 0) (i32.const 7))",
+            &format!("({operator} (local.get 0) (local.get 2))"),
+        );
         let pair = Pair::new(&wat);
         for step in [1, 2, 3, 1_000, 0, -1, -7, i32::MIN, i32::MAX] {
             for (at, from) in NUMBERS.iter().enumerate() {
