@@ -148,7 +148,7 @@ fn whoever_is_no_module_in_steps_gets_nothing_of_it_and_both_pay_the_same() {
         let names = module.exports().filter(|export| export.name().starts_with(abi::PREFIX));
         (names.count(), metered.info.steps.are_whole())
     };
-    let command = ours(r#"(module (func (export "_start")))"#);
+    let command = ours(r#"(module (memory 1) (func (export "_start")))"#);
     let no_init = KEEPER.replace("\"init\"", "\"innit\"");
     let other_step = KEEPER.replace("(local.get 0)) (then", "(i64.const 1)) (then");
     let other_step = other_step.replace("(param i64) (result i32)\n", "(result i32)\n");
