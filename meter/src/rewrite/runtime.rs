@@ -116,7 +116,9 @@ pub(super) fn poll(code: &mut InstructionSink<'_>, layout: &Layout, control: u32
         memory_index: control,
     });
     code.local_get(local).global_get(globals.mark).i64_add().local_tee(local);
-    code.i32_const(0).i64_load(at(BOUND_AT)).i64_gt_s().if_(BlockType::Empty);
+    code.i32_const(0).i64_load(at(BOUND_AT)).i64_gt_s();
+    // Whatever the host says, the limit holds.
+    code.local_get(local).global_get(globals.limit).i64_gt_s().i32_or().if_(BlockType::Empty);
     code.local_get(local).call(layout.runtime.bounded).unreachable().end();
     code.i32_const(0).local_get(local).i64_store(at(PROGRESS_AT));
     // The next multiple of the slice above the fuel, but never beyond the limit.
