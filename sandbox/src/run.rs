@@ -284,11 +284,13 @@ impl<'m> Run<'m> {
         abi::flushed_fuel(self.get_i64(&exports.mark), self.get_i64(&exports.count))
     }
 
-    /// Memory never shrinks, so the peak is what the run ended with, bytes.
+    /// Memory never shrinks, so the peak is what the run ended with, bytes. A run that ended while its instance was
+    /// made had what the module declares.
     fn peak_memory(&mut self) -> u64 {
         let memory = self.module.exports.guest.as_ref().and_then(|export| self.export(export));
         let memory = memory.and_then(wasmtime::Extern::into_memory);
-        memory.map_or(0, |memory| memory.data_size(&self.store) as u64)
+        let declared = self.module.info.memory.map_or(0, |memory| u64::from(memory.min) * PAGE);
+        memory.map_or(declared, |memory| memory.data_size(&self.store) as u64)
     }
 
     fn memory_fuel(&mut self, peak_memory: u64, fuel: u64) -> u64 {
