@@ -193,8 +193,7 @@ pub enum Command {
         /// Whom.
         account: AccountId,
     },
-    /// A job. The caller checked that its module passes the screening, that its blobs are there, and that no job of this id
-    /// is stored that is over: the engine remembers live ones only.
+    /// A job. The caller checked that its module passes the screening and that its blobs are there.
     Submit {
         /// The manifest.
         manifest: Box<Manifest>,
@@ -204,6 +203,9 @@ pub enum Command {
         by: AccountId,
         /// Length of the longest input of a table job, bytes; not used for range jobs.
         largest_input: u64,
+        /// Number and escrow of the stored job of this id, when the caller found one: the engine remembers only live jobs
+        /// and those that ended last. What was submitted once is never taken again.
+        stored: Option<(u64, Amount)>,
         /// The idempotency key.
         once: Option<Once>,
     },

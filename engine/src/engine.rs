@@ -228,8 +228,8 @@ fn decide(core: &mut Core, command: Command) -> Result<Reply, Refusal> {
         Command::Rotate { rotation, envelope } => admin::on_rotate(core, &rotation, envelope),
         Command::Revoke { revocation, envelope } => admin::on_revoke(core, &revocation, envelope),
         Command::Approve { by, account } => admin::on_approve(core, by, account),
-        Command::Submit { manifest, envelope, by, largest_input, .. } => {
-            submit::on_submit(core, (manifest, envelope), by, largest_input)
+        Command::Submit { manifest, envelope, by, largest_input, stored, .. } => {
+            submit::on_submit(core, (manifest, envelope), by, (largest_input, stored))
         }
         Command::Cancel { job, by, reason, .. } => submit::on_cancel(core, (job, by), &reason),
         Command::Grant { by, to, amount, .. } => admin::on_grant(core, by, to, amount),

@@ -87,6 +87,7 @@ fn empty(
         once: once.collect(),
         once_pruned: now,
         recent: Default::default(),
+        ended: Default::default(),
         waiting: BTreeMap::new(),
         waits: Default::default(),
         stirred: false,

@@ -67,7 +67,9 @@ pub fn close(core: &mut Core, job_id: JobId) {
     let Some(job) = core.jobs.get(&job_id) else { return };
     let back = release(&core.balances, &job.accounts, job.held(), 0);
     post_all(core, back);
-    core.jobs.remove(&job_id);
+    if let Some(job) = core.jobs.remove(&job_id) {
+        core.ended.insert(&job.row);
+    }
 }
 
 /// The rows of the balances that moved.

@@ -105,9 +105,6 @@ pub enum Refusal {
         /// The most one decided task may cost.
         needed: Amount,
     },
-    /// A job that is here already.
-    #[error("job {0} was submitted before: change the nonce for another one")]
-    Duplicate(JobId),
     /// The same idempotency key with another request.
     #[error("the idempotency key '{0}' was used for another request: choose a new one")]
     OnceConflict(String),

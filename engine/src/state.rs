@@ -45,6 +45,7 @@ pub struct Core {
     pub once: BTreeMap<OnceKey, OnceRow>,
     pub once_pruned: Micros,
     pub recent: Recent,
+    pub ended: Ended,
     pub waiting: BTreeMap<HostId, Waiter>,
     pub waits: BTreeSet<(Micros, HostId)>,
     /// Whether something happened that may give a waiting host work.
@@ -298,6 +299,33 @@ impl Recent {
             let Some(oldest) = self.order.pop_front() else { return };
             let gone = self.by_root.remove(&oldest).map_or(0, |(_, verdicts)| verdicts.len() + 64);
             self.bytes = self.bytes.saturating_sub(gone);
+        }
+    }
+}
+
+/// Number and escrow of the jobs that ended last: who submits one again may have looked for it before it ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    by_id: BTreeMap<JobId, (u64, Amount)>,
+    order: VecDeque<JobId>,
+}
+
+impl Ended {
+    /// Most jobs remembered. Between a caller's look into the store and its command far fewer end.
+    const MOST: usize = 16_384;
+
+    pub fn get(&self, job: &JobId) -> Option<(u64, Amount)> {
+        self.by_id.get(job).copied()
+    }
+
+    pub fn insert(&mut self, row: &JobRow) {
+        if self.by_id.insert(row.id, (row.number, row.escrow)).is_none() {
+            self.order.push_back(row.id);
+        }
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_id.remove(&oldest);
         }
     }
 }

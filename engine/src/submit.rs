@@ -13,19 +13,22 @@ use crate::slots::{queue_key, stop_job};
 use crate::state::{Core, Job, times};
 use crate::work::suspended;
 
-/// Decides a submission. The same manifest again is the same job again.
+/// Decides a submission. The same manifest again is the same job again, live or over.
 pub fn on_submit(
     core: &mut Core,
     (manifest, envelope): (Box<Manifest>, SignedBytes),
     by: AccountId,
-    largest_input: u64,
+    (largest_input, stored): (u64, Option<(u64, Amount)>),
 ) -> Result<Reply, Refusal> {
     let id = Manifest::id_of(&envelope.payload.0);
-    check_manifest(core, &manifest, by)?;
-    check_payer(core, &manifest, &envelope)?;
-    if let Some(job) = core.jobs.get(&id) {
-        return Ok(submitted(&job.row));
+    if by != manifest.submitter {
+        return Err(Refusal::Forbidden { by, action: "submit this job", who: "its submitter" });
     }
+    check_payer(core, &manifest, &envelope)?;
+    if let Some(reply) = before(core, id, stored) {
+        return Ok(reply);
+    }
+    check_manifest(core, &manifest)?;
     let live = core.payers.get(&manifest.payer).map_or(0, |payer| payer.live);
     if live >= core.config.max_jobs_per_account {
         let (what, limit) = ("live jobs of an account", core.config.max_jobs_per_account);
@@ -61,6 +64,13 @@ pub fn on_submit(
     Ok(reply)
 }
 
+/// The answer about a job that was taken before; one that has just ended may have ended after the caller looked for it.
+fn before(core: &Core, job: JobId, stored: Option<(u64, Amount)>) -> Option<Reply> {
+    let live = core.jobs.get(&job).map(|job| (job.row.number, job.row.escrow));
+    let (number, escrow) = live.or_else(|| core.ended.get(&job)).or(stored)?;
+    Some(Reply::Submitted { job, number, escrow })
+}
+
 fn submitted(row: &JobRow) -> Reply {
     Reply::Submitted { job: row.id, number: row.number, escrow: row.escrow }
 }
@@ -77,7 +87,7 @@ pub const fn accounts_of(core: &Core, job: JobId, manifest: &Manifest) -> JobAcc
     JobAccounts { issuer: core.identity.coordinator, job, payer: manifest.payer }
 }
 
-fn check_manifest(core: &Core, manifest: &Manifest, by: AccountId) -> Result<(), Refusal> {
+fn check_manifest(core: &Core, manifest: &Manifest) -> Result<(), Refusal> {
     manifest.validate()?;
     let field = |field, rule: &str| Err(Refusal::Field { field, rule: rule.to_owned() });
     if manifest.network != core.identity.network {
@@ -86,9 +96,6 @@ fn check_manifest(core: &Core, manifest: &Manifest, by: AccountId) -> Result<(),
     }
     if !manifest.coordinators.0.contains(&core.identity.coordinator) {
         return Err(Refusal::Coordinator(core.identity.coordinator));
-    }
-    if by != manifest.submitter {
-        return Err(Refusal::Forbidden { by, action: "submit this job", who: "its submitter" });
     }
     if manifest.payer != manifest.submitter {
         return field("payer", "must be the submitter: paying for others is not offered yet");

@@ -72,13 +72,12 @@ pub async fn submit(
     let manifest = submission::signed(&app, &caller, &signed).await?;
     let by = caller.account()?;
     let once = once(&headers, by, "jobs", &body)?;
-    let largest_input = submission::check(&app, &caller, &manifest).await?;
+    let (largest_input, stored) = submission::taken(&app, &caller, (&signed, &manifest)).await?;
     let price = |error: tallymill_ledger::PriceError| Problem::field("limits", error.to_string());
     let cap = tallymill_ledger::cap(&manifest, largest_input).map_err(price)?;
-    submission::share(&app, &manifest).await?;
-    let envelope = signed.envelope().clone();
-    let manifest = Box::new(manifest);
-    match app.pipeline.ask(Command::Submit { manifest, envelope, by, largest_input, once }).await? {
+    let (manifest, envelope) = (Box::new(manifest), signed.envelope().clone());
+    let command = Command::Submit { manifest, envelope, by, largest_input, stored, once };
+    match app.pipeline.ask(command).await? {
         Reply::Submitted { job, number, escrow } => Ok((
             StatusCode::CREATED,
             Json(Submitted {

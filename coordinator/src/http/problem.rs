@@ -171,7 +171,7 @@ impl From<Refusal> for Problem {
             Refusal::Limit { limit, .. } => {
                 with(StatusCode::TOO_MANY_REQUESTS, "limit").limit(&limit)
             }
-            Refusal::Duplicate(_) | Refusal::HostTaken(_) => with(StatusCode::CONFLICT, "conflict"),
+            Refusal::HostTaken(_) => with(StatusCode::CONFLICT, "conflict"),
             Refusal::OnceConflict(_) => with(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key"),
             _ => with(StatusCode::FORBIDDEN, "forbidden"),
         }

@@ -1,7 +1,8 @@
 //! Everything that is checked of a job before the engine sees it.
 
+use tallymill_ledger::Amount;
 use tallymill_protocol::{
-    Digest, Inputs, Manifest, Signed, TableEntry, Visibility, merkle, snapshot,
+    Digest, Inputs, Manifest, Message as _, Signed, TableEntry, Visibility, merkle, snapshot,
 };
 
 use super::auth::Caller;
@@ -30,6 +31,25 @@ pub async fn signed(
     }
     let row = app.store.account(account).await?.ok_or_else(unexpected)?;
     signed.open(&row.current_key).map_err(|error| Problem::field("signature", error.to_string()))
+}
+
+/// The length of the longest input, with number and escrow of the job when the same manifest was taken before. Such a job
+/// is as it is, whatever became of its blobs or of this program's versions since; a new one is checked.
+pub async fn taken(
+    app: &App,
+    caller: &Caller,
+    (signed, manifest): (&Signed<Manifest>, &Manifest),
+) -> Result<(u64, Option<(u64, Amount)>), Problem> {
+    let Some(row) = app.store.job(Manifest::id_of(signed.payload())).await? else {
+        let longest = check(app, caller, manifest).await?;
+        share(app, manifest).await?;
+        return Ok((longest, None));
+    };
+    let longest = match manifest.inputs {
+        Inputs::Range { .. } => 0,
+        Inputs::Table { .. } => row.largest_input,
+    };
+    Ok((longest, Some((row.number, row.escrow))))
 }
 
 /// The length of the longest input, after module, files and inputs were found right.
@@ -102,7 +122,7 @@ async fn module(app: &App, caller: &Caller, manifest: &Manifest) -> Result<(), P
 }
 
 /// Lets everybody read what a public job names: strangers run its tasks again.
-pub async fn share(app: &App, manifest: &Manifest) -> Result<(), Problem> {
+async fn share(app: &App, manifest: &Manifest) -> Result<(), Problem> {
     if manifest.visibility != Visibility::Public {
         return Ok(());
     }

@@ -3,12 +3,13 @@
 use reqwest::Method;
 use serde_json::Value;
 use tallymill_protocol::cbor::{Blob, List};
+use tallymill_protocol::work::Verdict;
 use tallymill_protocol::{
     Digest, File, Inputs, Manifest, Message as _, Network, Signed, SignedBytes, TableEntry,
     Visibility, merkle,
 };
 
-use crate::world::{Person, World, problem};
+use crate::world::{Person, World, problem, receipt};
 
 fn number(value: &Value) -> i64 {
     value.as_str().unwrap().parse().unwrap()
@@ -52,6 +53,30 @@ async fn a_manifest_of_another_network_or_with_wrong_lists_is_named() {
     let inputs = Inputs::Table { root: Digest::ZERO, count: 1 << 21, blob: honest.module };
     let told = refused(&world, &payer, &Manifest { inputs, ..honest.clone() }).await;
     assert_eq!((&told["field"], &told["limit"]), (&"inputs.count".into(), &"1048576".into()));
+}
+
+#[tokio::test]
+async fn a_job_that_is_over_is_answered_as_it_is_also_after_a_restart() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let mut host = world.host(9, &payer).await;
+    let manifest = world.manifest(&payer, 1).await;
+    let first: Value = world.submit(&payer, &manifest).await.json().await.unwrap();
+    let token = world.lease(&host).await;
+    let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"1")], b"1");
+    assert_eq!(world.report(&host, upload).await.verdicts.0, [Verdict::Settled as u8]);
+    host.sequence += 1;
+    let world = world.restart().await;
+    let token = world.token(&payer.pair, "api").await;
+    let payer = Person { token, ..payer };
+    // Its module may be gone, and other keys may be used: it was taken.
+    world.lose_blob(manifest.module);
+    let again = world.submit(&payer, &manifest).await;
+    assert_eq!(again.status(), 201);
+    assert_eq!(again.json::<Value>().await.unwrap(), first);
+    let path = format!("/api/v1/jobs/{}", first["id"].as_str().unwrap());
+    let job: Value = world.get(&payer, &path).await.json().await.unwrap();
+    assert_eq!((&job["state"], &job["final"]), (&"finished".into(), &1.into()), "{job}");
 }
 
 /// A manifest whose one input lies there, in a blob with one entry and three bytes.

@@ -56,7 +56,8 @@ impl Store {
         self.hosts.extend(batch.hosts.iter().map(|row| (row.id, row.clone())));
         for row in &batch.jobs {
             counters.job = counters.job.max(row.number);
-            self.jobs.insert(row.id, row.clone());
+            let known = self.jobs.insert(row.id, row.clone());
+            assert!(known.is_none_or(|known| known.number == row.number), "a job is taken once");
         }
         self.pages.extend(batch.pages.iter().map(|row| ((row.job, row.page), row.clone())));
         self.voids.extend(batch.voids.iter().cloned());

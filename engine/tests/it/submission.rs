@@ -78,6 +78,53 @@ fn the_same_manifest_is_the_same_job() {
     ));
 }
 
+/// A submission whose caller found the job in the store.
+fn found(world: &World, job: tallymill_protocol::JobId, command: Command) -> Command {
+    let row = &world.store.jobs[&job];
+    match command {
+        Command::Submit { manifest, envelope, by, largest_input, once, .. } => {
+            let stored = Some((row.number, row.escrow));
+            Command::Submit { manifest, envelope, by, largest_input, stored, once }
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn a_job_that_is_over_stays_over_when_its_manifest_comes_again() {
+    let mut world = World::with_hosts(2);
+    let submission = || World::submission(&manifest(4, QUORUM));
+    let first = world.send(submission());
+    let Some(Reply::Submitted { job, .. }) = first else { panic!("{first:?}") };
+    world.drain(&[3, 4]);
+    assert_eq!(world.state(job), JobState::Finished);
+    let before = world.store.transfers.len();
+    assert_eq!(world.send(submission()), first, "its caller may have looked before it ended");
+    world.restart();
+    let again = found(&world, job, submission());
+    assert_eq!(world.send(again), first, "its caller found it in the store");
+    world.pass(2 * Micros::DAY);
+    let late = found(&world, job, submission());
+    assert_eq!(world.send(late), first, "also after its deadline");
+    assert_eq!(world.store.transfers.len(), before, "no credit is held again");
+    assert_eq!(world.state(job), JobState::Finished);
+    assert!(world.engine.job(job).is_none());
+}
+
+#[test]
+fn only_its_submitter_hears_that_a_job_was_taken_before() {
+    let mut world = World::new();
+    let job = world.quorum(4);
+    let command = match found(&world, job, World::submission(&manifest(4, QUORUM))) {
+        Command::Submit { manifest, envelope, largest_input, stored, once, .. } => {
+            let by = account(3);
+            Command::Submit { manifest, envelope, by, largest_input, stored, once }
+        }
+        other => other,
+    };
+    assert!(matches!(world.refused(command), Refusal::Forbidden { .. }));
+}
+
 #[test]
 fn live_jobs_of_an_account_are_limited() {
     let mut world = World::with(tallymill_engine::Config { max_jobs_per_account: 1, ..config() });
@@ -94,8 +141,9 @@ fn keyed(command: Command, body: &[u8]) -> Command {
     let request = Digest::of(body);
     let key = Once { account: account(2), route: "jobs", name: "k".into(), request };
     match command {
-        Command::Submit { manifest, envelope, by, largest_input, .. } => {
-            Command::Submit { manifest, envelope, by, largest_input, once: Some(key) }
+        Command::Submit { manifest, envelope, by, largest_input, stored, .. } => {
+            let once = Some(key);
+            Command::Submit { manifest, envelope, by, largest_input, stored, once }
         }
         Command::Grant { by, to, amount, .. } => Command::Grant { by, to, amount, once: Some(key) },
         other => other,

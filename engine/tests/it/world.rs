@@ -234,7 +234,7 @@ impl World {
     pub fn submission(manifest: &Manifest) -> Command {
         let envelope = signed(manifest.submitter.0, manifest);
         let (manifest, by) = (Box::new(manifest.clone()), manifest.submitter);
-        Command::Submit { manifest, envelope, by, largest_input: 0, once: None }
+        Command::Submit { manifest, envelope, by, largest_input: 0, stored: None, once: None }
     }
 
     pub fn submit(&mut self, manifest: &Manifest) -> JobId {

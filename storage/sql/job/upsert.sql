@@ -12,3 +12,4 @@ ON CONFLICT (id) DO UPDATE SET
     escrow = excluded.escrow, held_granted = excluded.held_granted, spent = excluded.spent,
     fuel = excluded.fuel, submitted = excluded.submitted, finished = excluded.finished,
     deadline = excluded.deadline
+WHERE job.number = excluded.number

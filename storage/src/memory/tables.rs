@@ -150,6 +150,11 @@ impl Tables {
         {
             return Err(conflict("job", "number"));
         }
+        let known =
+            |row: &JobRow| self.jobs.get(&row.id).is_some_and(|old| old.number != row.number);
+        if batch.jobs.iter().any(known) {
+            return Err(conflict("job", "another number"));
+        }
         let roots = batch.reports.iter().map(|row| row.root);
         fresh("report", roots, |root| self.reports.contains_key(root))?;
         let sequences = batch.reports.iter().map(|row| (row.host, row.sequence));

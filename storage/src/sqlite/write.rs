@@ -133,7 +133,7 @@ async fn people(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), 
 }
 
 async fn jobs(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), CommitError> {
-    bulk!("job", "upsert")
+    let written = bulk!("job", "upsert")
         .run(connection, &batch.jobs, |row, cells| {
             put!(cells; row.id, row.shard, row.epoch, row.number, row.payer, row.submitter, row.module);
             put!(cells; row.title, row.envelope, row.state.name(), row.tasks, row.final_tasks);
@@ -141,6 +141,10 @@ async fn jobs(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Co
             put!(cells; row.held_granted, row.spent, row.fuel, row.submitted, row.finished, row.deadline);
         })
         .await?;
+    if written < batch.jobs.len() as u64 {
+        let (table, detail) = ("job".to_owned(), "another number".to_owned());
+        return Err(CommitError::Conflict { table, detail });
+    }
     bulk!("job_page", "upsert")
         .run(connection, &batch.pages, |row, cells| put!(cells; row.job, row.page, row.states))
         .await?;

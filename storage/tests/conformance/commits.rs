@@ -1,7 +1,7 @@
 //! Commits: all or nothing, in order, by the owner of the shards; and what a start reads back.
 
 use tallymill_engine::rows::{
-    Batch, Counters, Identity, JobState, ReplicaMove, ReplicaRow, ReplicaState, Snapshot,
+    Batch, Counters, Identity, JobRow, JobState, ReplicaMove, ReplicaRow, ReplicaState, Snapshot,
     SuspensionKind,
 };
 use tallymill_protocol::{CoordinatorId, Micros, Network, TaskIndex};
@@ -16,7 +16,7 @@ crate::on_both! {
     an_empty_store_loads, a_start_reads_back_what_was_committed, reopening_gives_the_same_state,
     finished_jobs_are_not_loaded, an_older_handle_is_fenced, batches_come_in_order,
     a_refused_batch_leaves_nothing, keys_are_unique, unknown_replicas_cannot_move,
-    upserts_replace_rows, segments_have_results_of_their_own, an_idempotency_key_expires, another_coordinator_is_refused, many_rows_fit,
+    upserts_replace_rows, a_job_is_not_taken_twice, segments_have_results_of_their_own, an_idempotency_key_expires, another_coordinator_is_refused, many_rows_fit,
 }
 
 /// A snapshot without its epoch, as text: every field is compared.
@@ -62,6 +62,15 @@ async fn reopening_gives_the_same_state(backend: impl Backend) {
     let after = loaded(&*backend.open().await).await;
     assert_eq!(after.epoch, before.epoch + 1);
     assert_eq!(shown(&after), shown(&before));
+}
+
+async fn a_job_is_not_taken_twice(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let over = job(5, JobState::Finished);
+    store.commit(&Batch { jobs: vec![over.clone()], ..empty(2) }).await.unwrap();
+    let again = JobRow { number: over.number + 100, ..job(5, JobState::Running) };
+    is_conflict(store.commit(&Batch { jobs: vec![again], ..empty(3) }).await, "job");
+    assert_eq!(store.job(job_id(5)).await.unwrap(), Some(over));
 }
 
 async fn finished_jobs_are_not_loaded(backend: impl Backend) {
