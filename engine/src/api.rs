@@ -56,7 +56,8 @@ pub struct Config {
     pub max_hosts_per_account: usize,
     /// Hosts that may wait for work at once; beyond it a call is answered at once.
     pub max_waiting: usize,
-    /// Secret seed, drawn at each start. Attempt ids and nonces are BLAKE3 of it and a counter, so the engine draws nothing.
+    /// Secret seed, drawn at each start. Attempt ids and nonces are BLAKE3 of it, the epoch, the commit that was loaded and a
+    /// counter, so the engine draws nothing, and an engine that is loaded again with the same seed gives none twice.
     pub random: [u8; 32],
 }
 

@@ -262,6 +262,7 @@ fn grant(
         epoch: core.epoch,
         issued: now,
         expiry: lease.expiry,
+        given_back: Vec::new(),
     };
     core.out.leases.insert(attempt, row.clone());
     let tasks: Vec<u32> = (first..first + count).collect();

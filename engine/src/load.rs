@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tallymill_ledger::{Amount, Balances, Payee, reserve};
-use tallymill_protocol::{HostId, JobId, Manifest, Message as _, Micros, Receipt, merkle};
+use tallymill_protocol::{
+    AttemptId, HostId, JobId, Manifest, Message as _, Micros, Receipt, TaskIndex, merkle,
+};
 
 use crate::api::Config;
 use crate::chain::{Chain, most_at_first};
@@ -40,9 +42,13 @@ pub fn core(
     check_totals(&core)?;
     paid.iter().try_for_each(|(job, host)| add_paid(&mut core, *job, *host))?;
     segments.iter().try_for_each(|row| add_segment(&mut core, row))?;
-    replicas.into_iter().try_for_each(|row| add_replica(&mut core, &row))?;
+    replicas.iter().try_for_each(|row| add_replica(&mut core, row))?;
     voids.iter().try_for_each(|row| add_void(&mut core, row))?;
-    leases.into_iter().try_for_each(|row| add_lease(&mut core, row, &voids))?;
+    let mut gone = no_longer_held(&replicas, &voids, &leases);
+    for row in leases {
+        let gone = gone.remove(&row.attempt).unwrap_or_default();
+        add_lease(&mut core, row, &gone)?;
+    }
     find_waiting(&mut core);
     check_reserved(&core)?;
     let jobs: Vec<JobId> = core.jobs.keys().copied().collect();
@@ -76,6 +82,7 @@ fn empty(
         sequence: snapshot.sequence,
         counters: snapshot.counters,
         draws: 0,
+        loaded: snapshot.sequence,
         hosts: snapshot.hosts.into_iter().map(|row| (row.id, host(row))).collect(),
         accounts,
         jobs: BTreeMap::new(),
@@ -194,21 +201,50 @@ fn add_void(core: &mut Core, row: &VoidRow) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// A lease holds again what its host has neither reported nor voided, for a full term from now.
-fn add_lease(core: &mut Core, mut row: LeaseRow, voids: &[VoidRow]) -> Result<(), LoadError> {
+/// What each lease holds no longer, decided tasks apart: what waits as its result, and what its row says was given back.
+/// Rows of an older version do not say so of void runs.
+fn no_longer_held(
+    replicas: &[ReplicaRow],
+    voids: &[VoidRow],
+    leases: &[LeaseRow],
+) -> BTreeMap<AttemptId, BTreeSet<TaskIndex>> {
+    let mut gone: BTreeMap<AttemptId, BTreeSet<TaskIndex>> = BTreeMap::new();
+    for row in replicas {
+        gone.entry(row.attempt).or_default().insert(row.task);
+    }
+    let mut of_host: BTreeMap<(JobId, HostId), Vec<&VoidRow>> = BTreeMap::new();
+    for void in voids {
+        of_host.entry((void.job, void.host)).or_default().push(void);
+    }
+    for lease in leases {
+        let void = of_host.get(&(lease.job, lease.host)).into_iter().flatten();
+        let void = void.filter(|void| void.at > lease.issued).map(|void| void.task);
+        gone.entry(lease.attempt).or_default().extend(lease.given_back.iter().copied().chain(void));
+    }
+    gone
+}
+
+/// A lease holds again what its host has neither reported nor given back, for a full term from now. One whose host or owner
+/// is suspended is stopped, as it was before, and gets only the time to say what it ran.
+fn add_lease(
+    core: &mut Core,
+    mut row: LeaseRow,
+    gone: &BTreeSet<TaskIndex>,
+) -> Result<(), LoadError> {
     let orphan = LoadError::Orphan { what: "a lease", job: row.job };
+    let told = core.suspension(SuspensionKind::Host, &row.host.0).is_some()
+        || core.suspension(SuspensionKind::Account, &row.owner.0).is_some();
     let job = core.jobs.get_mut(&row.job).ok_or(orphan)?;
-    let of_lease =
-        |void: &&VoidRow| (void.job, void.host) == (row.job, row.host) && void.at >= row.issued;
-    let given_back: BTreeSet<u32> = voids.iter().filter(of_lease).map(|void| void.task.0).collect();
     let open: Vec<u32> = tasks_of(&row)
-        .filter(|task| job.state_of(*task) == 0 && !given_back.contains(task))
-        .filter(|task| !job.slots.get(task).is_some_and(|slot| slot.voted(row.owner)))
+        .filter(|task| job.state_of(*task) == 0 && !gone.contains(&TaskIndex(*task)))
         .collect();
     job.cursor = job.cursor.max(tasks_of(&row).end.min(job.row.tasks));
-    let stop = !job.is_running();
+    let stop = told || !job.is_running();
     let term = row.expiry.since(row.issued).max(GRACE);
-    row.expiry = row.expiry.max(core.now.plus(term));
+    row.expiry = match told {
+        true => core.now.plus(2 * core.config.heartbeat),
+        false => row.expiry.max(core.now.plus(term)),
+    };
     let width = row.count;
     let live = Live { stop, ..Live::new(row, term, width) };
     if open.is_empty() {

@@ -11,7 +11,7 @@ use tallymill_protocol::{
 use crate::api::{Answer, CheckedReceipt, CheckedReport};
 use crate::chain;
 use crate::rows::{ReplicaRow, ReplicaState, ReportRow};
-use crate::slots::{decide_if_agreed, earn, end_if_over, release, reopen};
+use crate::slots::{decide_if_agreed, earn, end_if_over, release, reopen, take_back};
 use crate::state::{Core, Fault, Holder, Job, Vote, add, index_of, less, most_fuel};
 
 /// Bytes of a page of linear memory.
@@ -161,10 +161,12 @@ fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdi
     if let Some(live) = core.leases.get_mut(&lease.attempt) {
         live.claimed = live.claimed.saturating_add(checked.receipt.fuel);
     }
-    if held {
+    let stopped = checked.receipt.outcome == Outcome::Stopped;
+    if held && stopped {
+        take_back(core, lease.job, task, lease.attempt);
+    } else if held {
         release(core, lease.job, task, lease.attempt);
     }
-    let stopped = checked.receipt.outcome == Outcome::Stopped;
     if stopped {
         take_stopped(core, place, checked, amount);
     } else {
@@ -194,7 +196,7 @@ fn reserved(core: &Core, lease: &Lease, task: u32, host: HostId) -> Option<Amoun
 }
 
 fn give_back(core: &mut Core, lease: &Lease, (task, host): (u32, HostId), fault: Option<Fault>) {
-    if holds(core, lease, task, host) && release(core, lease.job, task, lease.attempt) {
+    if holds(core, lease, task, host) && take_back(core, lease.job, task, lease.attempt) {
         reopen(core, lease.job, task, fault);
         core.stirred = true;
         end_if_over(core, lease.job);

@@ -207,6 +207,9 @@ pub struct LeaseRow {
     pub issued: Micros,
     /// When its tasks go to others.
     pub expiry: Micros,
+    /// Tasks that it holds no longer although neither a waiting result nor a decision says so: their receipt was refused,
+    /// superseded or of a run that was stopped, or their run was void.
+    pub given_back: Vec<TaskIndex>,
 }
 
 /// An accepted report.

@@ -28,6 +28,20 @@ pub fn release(core: &mut Core, job_id: JobId, task: u32, attempt: AttemptId) ->
     true
 }
 
+/// Takes `task` back as [`release`] does where no waiting result and no decision tells of it: its lease's row does, so that
+/// a start does not give it to that lease again while somebody else has it.
+pub fn take_back(core: &mut Core, job_id: JobId, task: u32, attempt: AttemptId) -> bool {
+    if !release(core, job_id, task, attempt) {
+        return false;
+    }
+    if let Some(live) = core.leases.get_mut(&attempt) {
+        live.row.given_back.push(TaskIndex(task));
+        let row = core.out.leases.entry(attempt).or_insert_with(|| live.row.clone());
+        row.given_back.clone_from(&live.row.given_back);
+    }
+    true
+}
+
 fn close_lease(core: &mut Core, attempt: AttemptId) {
     let Some(live) = core.leases.remove(&attempt) else { return };
     core.expiries.remove(&(live.row.expiry, attempt));

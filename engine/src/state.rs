@@ -32,8 +32,10 @@ pub struct Core {
     pub now: Micros,
     pub sequence: u64,
     pub counters: Counters,
-    /// Draws made from `config.random`.
+    /// Draws made from `config.random` since the load.
     pub draws: u64,
+    /// The commit that was loaded. What is drawn leaves only with a later one, so no other load draws the same.
+    pub loaded: u64,
     pub accounts: BTreeMap<AccountId, AccountRow>,
     pub hosts: BTreeMap<HostId, Host>,
     pub jobs: BTreeMap<JobId, Job>,
@@ -452,8 +454,8 @@ impl Payer {
 impl Core {
     fn draw(&mut self, kind: &str) -> [u8; 16] {
         self.draws += 1;
-        let counter = self.draws.to_be_bytes();
-        let digest = digest_in_context(kind, &[&self.config.random, &counter]);
+        let numbers = [self.epoch, self.loaded, self.draws].map(u64::to_be_bytes).concat();
+        let digest = digest_in_context(kind, &[&self.config.random, &numbers]);
         let mut drawn = [0; 16];
         drawn.copy_from_slice(&digest.0[..16]);
         drawn

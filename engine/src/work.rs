@@ -10,7 +10,7 @@ use crate::lease::offer;
 use crate::refusal::Refusal;
 use crate::report::on_report;
 use crate::rows::{SuspensionKind, VoidRow};
-use crate::slots::{end_if_over, fail, release, reopen};
+use crate::slots::{end_if_over, fail, reopen, take_back};
 use crate::state::{Core, Fault, Waiter};
 
 /// Longest wait for something to say, µs.
@@ -122,7 +122,7 @@ fn on_void(core: &mut Core, host_id: HostId, entry: &VoidEntry) {
         return;
     };
     let (job_id, owner, task) = (live.row.job, live.row.owner, entry.task.0);
-    if !release(core, job_id, task, entry.attempt) {
+    if !take_back(core, job_id, task, entry.attempt) {
         return;
     }
     let cause = VoidCause::from_code(entry.cause);

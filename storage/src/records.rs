@@ -63,6 +63,15 @@ impl<S: Cell<T>, T> Cell<Option<T>> for Option<S> {
     }
 }
 
+/// Tasks stored one after the other, four big-endian bytes each.
+impl Cell<Vec<TaskIndex>> for Option<Vec<u8>> {
+    fn value(&self) -> Option<Vec<TaskIndex>> {
+        let (tasks, rest) = self.as_deref().unwrap_or_default().as_chunks();
+        let tasks = tasks.iter().map(|task| TaskIndex(u32::from_be_bytes(*task)));
+        rest.is_empty().then(|| tasks.collect())
+    }
+}
+
 /// Digests stored one after the other.
 fn digests(bytes: &[u8]) -> Option<Vec<Digest>> {
     let chunks = bytes.chunks_exact(32);
@@ -145,7 +154,7 @@ record!(JobRecord of "job" by [id] => JobRow {
 });
 record!(LeaseRecord of "lease" by [attempt] => LeaseRow {
     attempt: Vec<u8>, digest: Vec<u8>, job: Vec<u8>, host: Vec<u8>, owner: Vec<u8>, first: i64, count: i64, epoch: i64,
-    issued: i64, expiry: i64,
+    issued: i64, expiry: i64, given_back: Option<Vec<u8>>,
 });
 record!(ReplicaRecord of "replica" by [job, task, segment, host] => ReplicaRow {
     job: Vec<u8>, task: i64, segment: i64, host: Vec<u8>, owner: Vec<u8>, attempt: Vec<u8>, state: String, report: Vec<u8>,

@@ -36,6 +36,8 @@ enum How {
     Trapped,
     Stopped,
     Inflated,
+    /// One receipt of its lease, which is refused: the lease stays open.
+    Doubted,
 }
 
 fn how() -> impl Strategy<Value = How> {
@@ -46,6 +48,7 @@ fn how() -> impl Strategy<Value = How> {
         1 => Just(How::Trapped),
         2 => Just(How::Stopped),
         1 => Just(How::Inflated),
+        3 => Just(How::Doubted),
     ]
 }
 
@@ -128,7 +131,7 @@ impl Life {
             }
             Action::Lift { host: number } => self.lift(number),
             Action::Pass { seconds } => self.world.pass(seconds * SECOND),
-            Action::Restart => self.world.restart(),
+            Action::Restart => self.restart(),
         }
         self.collect();
     }
@@ -154,7 +157,11 @@ impl Life {
 
     fn report(&mut self, pick: usize, how: How) {
         let Some((number, lease)) = chosen(&self.leases, pick) else { return };
-        let count = if matches!(how, How::Half) { lease.count.div_ceil(2) } else { lease.count };
+        let count = match how {
+            How::Half => lease.count.div_ceil(2),
+            How::Doubted => 1,
+            _ => lease.count,
+        };
         let run = |task: u32| match how {
             How::Honest | How::Half => Run::honest(task),
             How::Wrong(how) => Run::wrong(task, u64::from(how)),
@@ -162,7 +169,7 @@ impl Life {
                 Run { outcome: Outcome::FuelExhausted, fuel: 1_000_000, ..Run::honest(task) }
             }
             How::Stopped => Run::stopped(u64::from(task)),
-            How::Inflated => Run { fuel: 1_000_001, ..Run::honest(task) },
+            How::Inflated | How::Doubted => Run { fuel: 1_000_001, ..Run::honest(task) },
         };
         let tasks = lease.first.0..lease.first.0 + count;
         let receipts = tasks.map(|task| self.world.receipt(&lease, task, run(task))).collect();
@@ -193,7 +200,7 @@ impl Life {
                     (segment.after, segment.fuel_after) =
                         (Digest::ZERO, segment.fuel_before + fuel);
                 }
-                How::Inflated => {
+                How::Inflated | How::Doubted => {
                     receipt.fuel += SEGMENT;
                     segment.fuel_after += SEGMENT;
                 }
@@ -214,6 +221,21 @@ impl Life {
         let answer = self.world.send_report(number, report.clone());
         assert_eq!(answer.verdicts.len(), report.receipts.len());
         assert_eq!(self.world.store.transfers.len(), before, "a replay moves no credit");
+    }
+
+    /// A start finds every job as it was.
+    fn restart(&mut self) {
+        let seen = |life: &Self| {
+            let views =
+                life.jobs.iter().filter_map(|job| Some((*job, life.world.engine.job(*job)?)));
+            let held = |(job, view): (JobId, tallymill_engine::JobView)| {
+                (job, view.leased, view.reserved, view.undecided)
+            };
+            views.map(held).collect::<Vec<_>>()
+        };
+        let before = seen(self);
+        self.world.restart();
+        assert_eq!(seen(self), before);
     }
 
     fn lift(&mut self, number: u8) {

@@ -1,6 +1,6 @@
 //! A new process finds again what was committed, and nothing that was not.
 
-use tallymill_engine::rows::{JobState, Snapshot};
+use tallymill_engine::rows::{JobState, Snapshot, SuspensionKind};
 use tallymill_engine::{Engine, LoadError};
 use tallymill_protocol::work::Verdict;
 use tallymill_protocol::{Micros, TaskIndex};
@@ -47,6 +47,20 @@ fn every_lease_gets_a_full_grace_after_a_start() {
 }
 
 #[test]
+fn an_engine_loaded_again_with_the_same_seed_in_the_same_epoch_repeats_no_lease() {
+    let mut world = World::with_hosts(2);
+    world.quorum(4);
+    let first = world.lease(3).remove(0);
+    let mut snapshot = world.store.load();
+    snapshot.epoch = first.epoch;
+    world.engine = Engine::new(identity(), config(), snapshot, world.now).unwrap();
+    let second = world.lease(4).remove(0);
+    assert_eq!((second.epoch, second.issued), (first.epoch, first.issued));
+    assert_ne!(second.attempt, first.attempt);
+    assert_ne!(second.nonce, first.nonce);
+}
+
+#[test]
 fn what_was_not_committed_never_happened() {
     let mut world = World::with_hosts(1);
     let job = world.quorum(4);
@@ -79,6 +93,55 @@ fn a_void_run_stays_given_back() {
     let answer = world.report_runs(3, &lease, &[(1, Run::honest(1))]);
     assert_eq!(answer.verdicts, [Verdict::Taken]);
     assert_eq!(world.engine.job(job).unwrap().leased, 0);
+}
+
+/// A lease of a host over both tasks of a job whose credit just covers two results of each.
+fn tight() -> (World, tallymill_protocol::JobId, tallymill_protocol::Lease) {
+    let mut world = World::with_hosts(3);
+    let job = world.quorum(2);
+    let lease = world.lease_wide(3, 4).remove(0);
+    assert_eq!(lease.count, 2);
+    (world, job, lease)
+}
+
+#[test]
+fn a_task_whose_receipt_was_refused_stays_with_the_host_that_has_it_now() {
+    let (mut world, job, lease) = tight();
+    let inflated = Run { fuel: 1_000_001, ..Run::honest(0) };
+    assert_eq!(world.report_runs(3, &lease, &[(0, inflated)]).verdicts, [Verdict::Refused]);
+    world.lease_wide(4, 4);
+    world.lease_wide(5, 4);
+    let before = world.engine.job(job).unwrap();
+    world.restart();
+    let after = world.engine.job(job).unwrap();
+    assert_eq!((after.leased, after.reserved), (before.leased, before.reserved));
+    assert_eq!(world.report_runs(3, &lease, &[(1, Run::honest(1))]).verdicts, [Verdict::Taken]);
+}
+
+#[test]
+fn a_run_that_was_stopped_and_paid_is_not_held_again() {
+    let (mut world, job, lease) = tight();
+    world.cancel(job);
+    world.report_runs(3, &lease, &[(0, Run::stopped(500))]);
+    let before = world.engine.job(job).unwrap();
+    world.restart();
+    let after = world.engine.job(job).unwrap();
+    assert_eq!((after.leased, after.reserved), (before.leased, before.reserved));
+    assert_eq!(after.leased, 1);
+}
+
+#[test]
+fn leases_of_suspended_hosts_and_owners_stay_stopped() {
+    for (kind, subject) in
+        [(SuspensionKind::Host, host(3).0), (SuspensionKind::Account, account(3).0)]
+    {
+        let (mut world, job, lease) = tight();
+        world.suspend(kind, subject);
+        world.restart();
+        assert_eq!(world.progress(3, &lease).stop, [lease.attempt], "{kind:?}");
+        world.pass(61 * SECOND);
+        assert_eq!(world.engine.job(job).unwrap().leased, 0, "{kind:?}: time to report is over");
+    }
 }
 
 fn damaged(change: impl Fn(&mut Snapshot)) -> LoadError {

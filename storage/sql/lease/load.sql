@@ -1,4 +1,5 @@
 SELECT
-    attempt, digest, job, host, owner, first_task AS first, tasks AS count, epoch, issued, expiry
+    attempt, digest, job, host, owner, first_task AS first, tasks AS count, epoch, issued, expiry,
+    given_back
 FROM lease
 ORDER BY attempt

@@ -13,6 +13,7 @@ use crate::{CorruptRow, OpenError, SHARDS};
 pub(super) const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../../migrations/0001_foundation.sql")),
     (2, include_str!("../../../migrations/0002_segments.sql")),
+    (3, include_str!("../../../migrations/0003_given_back.sql")),
 ];
 
 const BEGIN: &str = "BEGIN IMMEDIATE";

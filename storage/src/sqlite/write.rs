@@ -151,7 +151,9 @@ async fn jobs(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Co
     bulk!("lease", "upsert")
         .run(connection, &batch.leases, |row, cells| {
             put!(cells; row.attempt, row.digest, row.job, row.host, row.owner, row.first, row.count);
-            put!(cells; row.epoch, row.issued, row.expiry);
+            let given_back = row.given_back.iter().flat_map(|task| task.0.to_be_bytes());
+            let given_back: Vec<u8> = given_back.collect();
+            put!(cells; row.epoch, row.issued, row.expiry, Some(given_back).filter(|it| !it.is_empty()));
         })
         .await?;
     bulk!("lease", "delete")

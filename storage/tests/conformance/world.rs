@@ -190,6 +190,7 @@ pub fn lease(n: u8, job: u8) -> LeaseRow {
         epoch: 1,
         issued: NOW,
         expiry: NOW.plus(9),
+        given_back: vec![TaskIndex(5)],
     }
 }
 
