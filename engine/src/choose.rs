@@ -141,12 +141,25 @@ pub fn suits(core: &Core, hosting: &Hosting<'_>, job: &Job, task: u32) -> Result
     }
 }
 
-/// Running jobs, fairest first, at most `most`.
+/// Running jobs with tasks that wait, at most `most`: the first of each payer, the payer with the least share first, then
+/// the second of each, and so on. No payer stands in the way of others by the number of its jobs.
 pub fn payers_in_turn(core: &mut Core, most: usize) -> Vec<JobId> {
     let now = core.now;
     let shares = core.payers.iter_mut().filter(|(_, payer)| !payer.queue.is_empty());
     let turn: BTreeSet<(u64, AccountId)> =
         shares.map(|(account, payer)| (payer.share(now), *account)).collect();
-    let queues = turn.iter().filter_map(|(_, account)| core.payers.get(account));
-    queues.flat_map(|payer| payer.queue.iter().map(|(.., job)| *job)).take(most).collect()
+    let waits = |job: &&JobId| core.jobs.get(job).is_some_and(Job::has_waiting);
+    let queue = |payer| core.payers.get(payer).into_iter().flat_map(|payer| &payer.queue);
+    let mut queues: Vec<_> =
+        turn.iter().map(|(_, payer)| queue(payer).map(|(.., job)| job).filter(waits)).collect();
+    let mut jobs = Vec::new();
+    while !queues.is_empty() && jobs.len() < most {
+        queues.retain_mut(|queue| {
+            let next = queue.next();
+            jobs.extend(next);
+            next.is_some()
+        });
+    }
+    jobs.truncate(most);
+    jobs
 }

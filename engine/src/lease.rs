@@ -1,7 +1,7 @@
 //! Leases: how much work a host gets, of which job, and the reason when it gets none.
 //!
-//! Payers take turns: first the one with the least fuel in flight and used lately, then higher priority, then the older
-//! job. A lease lasts max(200 ms, 3 × round trip, active hosts ÷ 500 s), at most what the host likes to buffer, so that
+//! Payers take turns, job by job: first the one with the least fuel in flight and used lately; of one payer's jobs higher
+//! priority comes first, then the older. A lease lasts max(200 ms, 3 × round trip, active hosts ÷ 500 s), at most what the host likes to buffer, so that
 //! all hosts together report about 500 times a second whatever their number.
 
 use tallymill_ledger::{Amount, reserve};
@@ -14,8 +14,10 @@ use crate::state::{Core, Holder, Job, Live, add, less, times};
 
 /// Most leases in one answer.
 const MAX_GRANTS: usize = 16;
-/// Most jobs looked at for one call.
+/// Most jobs looked at closely for one call: those whose rules let the host run them.
 const MAX_JOBS: usize = 512;
+/// Most jobs looked at for one call.
+const MAX_LOOKED_AT: usize = 8_192;
 /// Most waiting tasks looked at for one lease.
 const MAX_SCAN: usize = 16_384;
 /// Most reasons in one answer.
@@ -41,6 +43,14 @@ pub struct Offer {
     pub reasons: Vec<String>,
 }
 
+impl Offer {
+    fn explain(&mut self, reason: String) {
+        if self.reasons.len() < MAX_REASONS {
+            self.reasons.push(reason);
+        }
+    }
+}
+
 /// Grants `host` what it asks, as far as there is work for it.
 pub fn offer(core: &mut Core, host_id: HostId, ask: &Ask) -> Offer {
     let mut offer = Offer::default();
@@ -53,7 +63,16 @@ pub fn offer(core: &mut Core, host_id: HostId, ask: &Ask) -> Offer {
         offer.reasons.push("the buffer is full".to_owned());
         return offer;
     };
-    for job_id in payers_in_turn(core, MAX_JOBS) {
+    let mut close = 0;
+    for job_id in payers_in_turn(core, MAX_LOOKED_AT) {
+        if close == MAX_JOBS || room.is_full() || offer.grants.len() == MAX_GRANTS {
+            break;
+        }
+        if let Err(reason) = job_refused(core, &hosting, job_id) {
+            offer.explain(reason);
+            continue;
+        }
+        close += 1;
         // A lease of a long task is over one task, so such a job may give several.
         while !room.is_full() && offer.grants.len() < MAX_GRANTS {
             match offer_job(core, &hosting, job_id, &mut room) {
@@ -64,8 +83,7 @@ pub fn offer(core: &mut Core, host_id: HostId, ask: &Ask) -> Offer {
                         continue;
                     }
                 }
-                Err(reason) if offer.reasons.len() < MAX_REASONS => offer.reasons.push(reason),
-                Err(_) => {}
+                Err(reason) => offer.explain(reason),
             }
             break;
         }
@@ -116,7 +134,6 @@ fn offer_job(
     job_id: JobId,
     room: &mut Room,
 ) -> Result<Option<Granted>, String> {
-    job_refused(core, hosting, job_id)?;
     let Some(job) = core.jobs.get(&job_id) else { return Ok(None) };
     let most = match job.steps() {
         Some(_) => 1,

@@ -376,6 +376,11 @@ impl Job {
         }
     }
 
+    /// Whether any task may wait for a host.
+    pub fn has_waiting(&self) -> bool {
+        self.cursor < self.row.tasks || !self.again.is_empty()
+    }
+
     /// Hosts that `task` needs beyond those that run it now.
     pub fn wanted(&self, task: u32) -> usize {
         let Some(slot) = self.slots.get(&task) else { return self.copies() };

@@ -2,11 +2,33 @@
 
 use tallymill_engine::rows::SuspensionKind;
 use tallymill_engine::{Ask, Command, Reply};
+use tallymill_ledger::Amount;
 use tallymill_protocol::cbor::{List, Text};
 use tallymill_protocol::work::Accept;
 use tallymill_protocol::{Nonce, Policy};
 
 use crate::world::*;
+
+#[test]
+fn hundreds_of_jobs_that_nobody_may_run_do_not_starve_another_payer() {
+    let mut world = World::with_hosts(1);
+    world.grant(4, 100 * Amount::CREDIT);
+    let mut other = manifest(80, Policy::Quorum { n: 2 });
+    (other.payer, other.submitter) = (account(4), account(4));
+    let job = world.submit(&other);
+    let lease = world.lease(3).remove(0);
+    world.finish(3, &lease, Run::honest);
+    // Their payer has used nothing yet, so it comes first.
+    for nonce in 0..600u16 {
+        let mut one = manifest(1, Policy::Quorum { n: 2 });
+        one.nonce.0[..2].copy_from_slice(&nonce.to_be_bytes());
+        one.requirements.features = List(vec![Text("rare".into())]);
+        world.post(World::submission(&one));
+    }
+    world.flush();
+    let lease = world.lease(3).remove(0);
+    assert_eq!(lease.job, job);
+}
 
 #[test]
 fn a_first_lease_is_a_probe_and_later_ones_grow_at_most_eightfold() {
