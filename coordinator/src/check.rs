@@ -10,12 +10,15 @@ use tallymill_protocol::{
     Receipt, Report, VerifyError, snapshot,
 };
 
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobError, BlobStore};
 use crate::snapshots;
 
 /// Why a report as a whole is not believed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ReportError {
+    /// The blobs cannot be read now: that is not the host's doing, so nothing is said of its report.
+    #[error("failed to read what a receipt names")]
+    Blobs(#[from] BlobError),
     /// Not signed by the host that calls.
     #[error("report: {0}")]
     Signature(VerifyError),
@@ -105,10 +108,10 @@ impl Checker<'_> {
             let lease = Arc::clone(lease);
             let mut refused = fits(&receipt, &lease);
             if refused.is_none() {
-                refused = self.bytes(&receipt, &output.0, &log.0).await;
+                refused = self.bytes(&receipt, &output.0, &log.0).await?;
             }
             if refused.is_none() && receipt.outcome == Outcome::Paused {
-                refused = snapshots::doubt(self.blobs, &receipt, lease.limits).await;
+                refused = snapshots::doubt(self.blobs, &receipt, lease.limits).await?;
             }
             let keep = |bytes: Vec<u8>, digest| (Digest::of(&bytes) == digest).then_some(bytes);
             let (output, log) = (keep(output.0, receipt.output), keep(log.0, receipt.log));
@@ -165,25 +168,29 @@ impl Checker<'_> {
         Ok(leases)
     }
 
-    async fn bytes(&self, receipt: &Receipt, output: &[u8], log: &[u8]) -> Option<String> {
+    /// Why the output or the log is not what the receipt says; `None` when both are.
+    async fn bytes(
+        &self,
+        receipt: &Receipt,
+        output: &[u8],
+        log: &[u8],
+    ) -> Result<Option<String>, BlobError> {
+        let refused = |why: &str| Ok(Some(why.to_owned()));
         if output.is_empty() && receipt.bytes_out > 0 {
-            match self.blobs.length(receipt.output).await {
-                Ok(Some(length)) if length == receipt.bytes_out => {}
-                Ok(Some(_)) => {
-                    return Some("bytes_out: not the length of the uploaded output".to_owned());
-                }
-                Ok(None) => return Some("output: upload it as a blob first".to_owned()),
-                Err(error) => return Some(format!("output: {error}")),
+            match self.blobs.length(receipt.output).await? {
+                Some(length) if length == receipt.bytes_out => {}
+                Some(_) => return refused("bytes_out: not the length of the uploaded output"),
+                None => return refused("output: upload it as a blob first"),
             }
         } else if Digest::of(output) != receipt.output || output.len() as u64 != receipt.bytes_out {
-            return Some("output: the bytes are not those of the receipt".to_owned());
+            return refused("output: the bytes are not those of the receipt");
         }
-        if Digest::of(log) == receipt.log {
-            return None;
+        if Digest::of(log) == receipt.log
+            || log.is_empty() && self.blobs.length(receipt.log).await?.is_some()
+        {
+            return Ok(None);
         }
-        let uploaded =
-            log.is_empty() && self.blobs.length(receipt.log).await.is_ok_and(|l| l.is_some());
-        (!uploaded).then(|| "log: the bytes are not those of the receipt".to_owned())
+        refused("log: the bytes are not those of the receipt")
     }
 }
 

@@ -10,7 +10,7 @@ use tallymill_protocol::snapshot::{PAGE, decode};
 use tallymill_protocol::{Digest, Limits, Receipt};
 use tokio::sync::Semaphore;
 
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobError, BlobStore};
 
 /// Snapshots whose facts are remembered.
 const KEPT: usize = 1_024;
@@ -51,13 +51,20 @@ impl Snapshots {
 }
 
 /// Why the snapshot of a paused segment is not what its receipt says; `None` when it is.
-pub(crate) async fn doubt(blobs: &BlobStore, receipt: &Receipt, limits: Limits) -> Option<String> {
+///
+/// # Errors
+/// When the blobs cannot be read now.
+pub(crate) async fn doubt(
+    blobs: &BlobStore,
+    receipt: &Receipt,
+    limits: Limits,
+) -> Result<Option<String>, BlobError> {
     let Some(segment) = receipt.segment else {
-        return Some("segment: a paused task has one".to_owned());
+        return Ok(Some("segment: a paused task has one".to_owned()));
     };
-    let stated = match stated(blobs, (receipt.output, receipt.bytes_out), limits).await {
+    let stated = match stated(blobs, (receipt.output, receipt.bytes_out), limits).await? {
         Ok(stated) => stated,
-        Err(why) => return Some(format!("output: {why}")),
+        Err(why) => return Ok(Some(format!("output: {why}"))),
     };
     let rules = [
         (stated.root == segment.after, "segment: the state root is not that of the snapshot"),
@@ -65,28 +72,31 @@ pub(crate) async fn doubt(blobs: &BlobStore, receipt: &Receipt, limits: Limits) 
         (stated.metered == receipt.metered, "metered: not the module of the snapshot"),
         (stated.peak_memory == receipt.peak_memory, "peak_memory: not that of the snapshot"),
     ];
-    rules.into_iter().find(|(holds, _)| !holds).map(|(_, why)| why.to_owned())
+    Ok(rules.into_iter().find(|(holds, _)| !holds).map(|(_, why)| why.to_owned()))
 }
 
 async fn stated(
     blobs: &BlobStore,
     (digest, length): (Digest, u64),
     limits: Limits,
-) -> Result<Stated, String> {
+) -> Result<Result<Stated, String>, BlobError> {
     let (snapshots, key) = (&blobs.snapshots, (digest, limits));
     if let Some(known) = snapshots.get(key) {
-        return Ok(known);
+        return Ok(Ok(known));
     }
-    let _turn = snapshots.turn.acquire().await.map_err(|error| error.to_string())?;
+    let _turn = snapshots.turn.acquire().await.map_err(std::io::Error::other)?;
     // Whoever had the turn before may have read the same one.
     if let Some(known) = snapshots.get(key) {
-        return Ok(known);
+        return Ok(Ok(known));
     }
-    let bytes = blobs.read(digest, 0, length).await.map_err(|error| error.to_string())?;
-    let bytes = bytes.ok_or("upload it as a blob first")?;
+    let Some(bytes) = blobs.read(digest, 0, length).await? else {
+        return Ok(Err("upload it as a blob first".to_owned()));
+    };
     let read = tokio::task::spawn_blocking(move || read(&bytes, &limits)).await;
-    let stated = read.map_err(|error| error.to_string())??;
-    snapshots.put(key, stated);
+    let stated = read.map_err(std::io::Error::other)?;
+    if let Ok(stated) = stated {
+        snapshots.put(key, stated);
+    }
     Ok(stated)
 }
 

@@ -17,7 +17,7 @@ use tallymill_protocol::{
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{App, message, neighbourhood, unexpected};
-use crate::check::Checker;
+use crate::check::{Checker, ReportError};
 use crate::clock;
 use crate::pipeline::Unavailable;
 
@@ -76,6 +76,11 @@ pub async fn work(
         let root = upload.report.peek().map_or(Digest::ZERO, |report| report.root);
         let count = upload.receipts.0.len();
         let reason = match checker.check(upload).await {
+            // The host's work is not to blame: it sends the same report again.
+            Err(ReportError::Blobs(error)) => {
+                tracing::error!(error = %error, "blobs.unreadable");
+                return Err(Unavailable.into());
+            }
             Err(error) => error.to_string(),
             Ok(mut report) => match app.store.report(root).await? {
                 Some(row) if row.host != host => {

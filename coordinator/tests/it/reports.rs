@@ -3,12 +3,13 @@
 use reqwest::Method;
 use serde_json::Value;
 use tallymill_protocol::cbor::List;
-use tallymill_protocol::work::{ReportUpload, WorkRequest};
+use tallymill_protocol::work::{ReportUpload, Verdict, WorkRequest};
 use tallymill_protocol::{
-    Digest, Inputs, Keypair, Lease, Manifest, Network, Receipt, Signed, TableEntry, merkle,
+    Digest, Inputs, Keypair, Lease, Manifest, Message as _, Network, Receipt, Signed, TableEntry,
+    merkle,
 };
 
-use crate::world::{Person, Worker, World, asking, receipt, withdrawn};
+use crate::world::{Person, Worker, World, asking, problem, receipt, withdrawn};
 
 type Change = fn(&mut Receipt);
 
@@ -172,4 +173,20 @@ async fn a_lease_that_cannot_be_handed_out_goes_back_and_the_rest_of_the_reply_g
     assert!(reply.grants.0.is_empty());
     let metrics = world.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("tallymill_leases 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_not_held_against_the_host() {
+    let (world, _payer, [host, _], _job, token) = leased().await;
+    let receipt = receipt(&token.peek().unwrap(), b"long output");
+    let report = || host.upload(&token, std::slice::from_ref(&receipt), b"");
+    world.break_blob(receipt.output);
+    let request = WorkRequest { reports: List(vec![report()]), buffer: 0, ..asking() };
+    let body = request.to_bytes();
+    let answer = world.as_person(&host.person, Method::POST, "/api/v1/work", body).await;
+    assert_eq!(answer.headers()["retry-after"], "1");
+    problem(answer, 503).await;
+    world.lose_blob(receipt.output);
+    world.upload(&host.person, b"long output").await;
+    assert_eq!(world.report(&host, report()).await.verdicts.0, [Verdict::Settled as u8]);
 }

@@ -95,6 +95,12 @@ impl World {
         std::fs::remove_file(self.data.path().join("blobs").join(digest.to_string())).unwrap();
     }
 
+    /// Makes the disk fail where a blob would be.
+    pub fn break_blob(&self, digest: Digest) {
+        let path = self.data.path().join("blobs").join(digest.to_string());
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+    }
+
     /// Starts with this key on this store.
     pub async fn on(key: Keypair, store: Arc<dyn tallymill_storage::Store>) -> Self {
         let data = tempfile::tempdir().unwrap();
