@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
-use tallymill_protocol::{Digest, HostId, JobId, Micros};
+use tallymill_protocol::{AttemptId, Digest, HostId, JobId, Micros};
 use tallymill_storage::{CommitError, Commits, Identity};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -131,6 +131,11 @@ pub enum PipelineError {
         /// Last commit that was answered for.
         acknowledged: u64,
     },
+    /// It panicked: what it decided last was never committed.
+    #[error(
+        "the engine's thread panicked; start the coordinator again, and report what its log says"
+    )]
+    Panicked,
     /// No thread or no runtime for it.
     #[error("failed to start the engine's thread")]
     Thread(#[from] std::io::Error),
@@ -216,13 +221,22 @@ pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
-        let flag = Arc::clone(&worker.ready);
+        let flag = Lowered(Arc::clone(&worker.ready));
         let result = runtime.block_on(worker.run(inputs));
-        flag.store(false, Ordering::Release);
+        drop(flag);
         // Nobody may be left to hear how it ended.
         drop(end.send(result));
     })?;
     Ok(Running { pipeline: Pipeline { queue, ready }, events, epoch, ended })
+}
+
+/// A flag that is false once this is dropped, also by a panic.
+struct Lowered(Arc<AtomicBool>);
+
+impl Drop for Lowered {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 async fn finished(
@@ -343,13 +357,26 @@ impl Worker {
         }
         self.events.add(self.acknowledged, &step.events);
         let mut callers: std::collections::HashMap<_, _> = flight.callers.into_iter().collect();
+        let mut unheard = Vec::new();
         for (token, reply) in step.replies {
             metrics.replied(&reply);
-            // A caller that went away is no reason to stop.
-            callers.remove(&token).map(|caller| caller.send(Ok(reply)));
+            // A caller that went away is no reason to stop; what it was granted goes to others at once.
+            if let Some(Err(Ok(Reply::Work(answer)))) =
+                callers.remove(&token).map(|caller| caller.send(Ok(reply)))
+            {
+                unheard.extend(answer.grants.into_iter().map(|granted| granted.lease.attempt));
+            }
         }
+        unheard.into_iter().for_each(|attempt| self.take_back(attempt));
         flight.looks.into_iter().for_each(answer);
         Ok(())
+    }
+
+    fn take_back(&mut self, attempt: AttemptId) {
+        let token = Token(self.next);
+        self.next += 1;
+        self.decided += 1;
+        self.engine.handle(token, Command::ReturnLease { attempt }, clock::now());
     }
 
     /// Tells everybody who waits, then probes and loads until there is an engine again.

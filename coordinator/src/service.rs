@@ -92,7 +92,8 @@ impl Handle {
     /// # Errors
     /// Why it ended.
     pub async fn ended(&mut self) -> Result<(), ServiceError> {
-        (&mut self.ended).await.unwrap_or(Ok(())).map_err(ServiceError::from)
+        let ended = (&mut self.ended).await;
+        ended.unwrap_or(Err(PipelineError::Panicked)).map_err(ServiceError::from)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ui;
 pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let options = options(args)?;
     let data = options.data.display().to_string();
-    let handle =
+    let mut handle =
         tallymill_coordinator::start(options).await.context("failed to start the coordinator")?;
     let url = format!("http://{}", handle.addr);
     if common.json {
@@ -26,6 +26,10 @@ pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitC
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = term.recv() => {}
+        ended = handle.ended() => {
+            // Nothing is decided any more: whoever started this process must see that it is over.
+            return ended.context("the coordinator stopped by itself").map(|()| ExitCode::FAILURE);
+        }
     }
     handle.shutdown().await.context("failed to stop cleanly")?;
     Ok(ExitCode::SUCCESS)

@@ -10,11 +10,17 @@ use tallymill_storage::*;
 pub struct Failing {
     inner: MemoryStore,
     pub fails: AtomicBool,
+    /// A bug in the engine thread: probing panics.
+    pub panics: AtomicBool,
 }
 
 impl Failing {
     pub fn new(identity: &Identity) -> Self {
-        Self { inner: MemoryStore::new(identity), fails: AtomicBool::new(false) }
+        Self {
+            inner: MemoryStore::new(identity),
+            fails: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
+        }
     }
 
     fn full(&self) -> bool {
@@ -39,6 +45,7 @@ impl Commits for Failing {
     }
 
     fn probe(&self) -> Answer<'_, (), CommitError> {
+        assert!(!self.panics.load(Ordering::Acquire), "a bug");
         match self.full() {
             true => Box::pin(async { Err(CommitError::Full) }),
             false => self.inner.probe(),

@@ -93,3 +93,20 @@ async fn a_failed_commit_is_503_with_a_time_to_come_back_and_the_coordinator_rec
     }
     world.submitted(&payer, &private).await;
 }
+
+#[tokio::test]
+async fn an_engine_that_panics_ends_the_coordinator_with_an_error_and_is_not_ready() {
+    let key = || Keypair::from_secret(&[7; 32]);
+    let identity = Identity { network: network(), coordinator: key().public().into() };
+    let store = Arc::new(Failing::new(&identity));
+    let mut world = World::on(key(), Arc::<Failing>::clone(&store)).await;
+    let payer = world.person(2, 100).await;
+    let manifest = world.manifest(&payer, 1).await;
+    store.panics.store(true, Ordering::Release);
+    store.fails.store(true, Ordering::Release);
+    problem(world.submit(&payer, &manifest).await, 503).await;
+    let ended = world.handle.ended().await.unwrap_err();
+    assert!(ended.to_string().contains("panicked"), "{ended}");
+    let ready = world.call(Method::GET, "/readyz").send().await.unwrap();
+    problem(ready, 503).await;
+}
