@@ -45,21 +45,29 @@ impl Quota {
     ) -> Result<Option<Reservation>, ReadError> {
         // One at a time, or two that both read the database would know nothing of each other.
         let _one = self.admission.lock().await;
-        let known = lock(&self.table).get(&account).copied();
-        if known.is_none() {
-            let stored = store.blob_bytes(account).await?;
-            lock(&self.table).insert(account, Use { stored, ..Use::default() });
-        }
-        let reservation =
-            Reservation { table: Arc::clone(&self.table), account, bytes, kept: false };
-        let mut table = lock(&self.table);
-        let entry = table.entry(account).or_default();
-        entry.uploads += 1;
-        entry.under_way = entry.under_way.saturating_add(bytes);
-        let fits = entry.stored.saturating_add(entry.under_way) <= limit;
-        drop(table);
+        let fits = match self.add(account, bytes, limit) {
+            Some(fits) => fits,
+            None => {
+                let stored = store.blob_bytes(account).await?;
+                // Only this call, which has the turn, makes entries.
+                lock(&self.table).insert(account, Use { stored, uploads: 1, under_way: bytes });
+                stored.saturating_add(bytes) <= limit
+            }
+        };
+        let table = Arc::clone(&self.table);
+        let reservation = Reservation { table, account, bytes, kept: false };
         // Dropping it takes everything back.
         Ok(Some(reservation).filter(|_| fits))
+    }
+
+    /// Adds an upload to those under way and says whether it fits; `None` when there are none, as the last one may end at
+    /// any moment and take the entry with it.
+    fn add(&self, account: AccountId, bytes: u64, limit: u64) -> Option<bool> {
+        let mut table = lock(&self.table);
+        let entry = table.get_mut(&account)?;
+        entry.uploads += 1;
+        entry.under_way = entry.under_way.saturating_add(bytes);
+        Some(entry.stored.saturating_add(entry.under_way) <= limit)
     }
 }
 
