@@ -2,7 +2,7 @@
 
 use tallymill_ledger::Amount;
 use tallymill_protocol::{
-    Digest, Inputs, Manifest, Message as _, Signed, TableEntry, Visibility, merkle, snapshot,
+    Digest, Inputs, Manifest, Signed, TableEntry, Visibility, merkle, snapshot,
 };
 
 use super::auth::Caller;
