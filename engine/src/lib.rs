@@ -14,6 +14,7 @@ mod lease;
 mod load;
 mod money;
 mod out;
+mod recent;
 mod refusal;
 mod report;
 pub mod rows;
