@@ -88,12 +88,18 @@ impl Http {
     }
 
     /// Makes a call, logging in when needed and waiting when the coordinator is busy.
+    ///
+    /// A refusal may leave open whether the call was carried out, so every try of a POST has the same idempotency key.
     pub async fn call(&self, method: Method, path: &str, body: Body) -> Result<Response, Error> {
+        let once = if method == Method::POST { Some(once()?) } else { None };
         let mut fresh = false;
         let mut attempt = 0;
         loop {
             let token = self.token(fresh).await?;
-            let request = self.request(method.clone(), path, body.clone()).bearer_auth(token);
+            let mut request = self.request(method.clone(), path, body.clone()).bearer_auth(token);
+            if let Some(once) = &once {
+                request = request.header("idempotency-key", once);
+            }
             let response = request.send().await.map_err(|e| self.unreachable(e))?;
             attempt += 1;
             match response.status() {
@@ -193,6 +199,13 @@ impl Http {
     }
 }
 
+/// A name that no other call has.
+fn once() -> Result<String, Error> {
+    let mut name = [0; 32];
+    getrandom::fill(&mut name).map_err(|e| Error::Answer(format!("no randomness: {e}")))?;
+    Ok(Key(name).to_string())
+}
+
 struct Shared(Arc<Vec<u8>>);
 
 impl AsRef<[u8]> for Shared {
@@ -219,4 +232,91 @@ async fn problem(response: Response) -> Error {
         problem.title = format!("status {status}");
     }
     Error::from_problem(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Reads a request: its path, and its idempotency key.
+    async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Option<String>)> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+            if line.trim().is_empty() {
+                break;
+            }
+            lines.push(line.trim().to_owned());
+        }
+        let header = |name: &str| {
+            let found = lines.iter().find_map(|line| line.strip_prefix(name));
+            found.map(|value| value.trim().to_owned())
+        };
+        let length = header("content-length:").map_or(0, |length| length.parse().unwrap());
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        let path = lines[0].split(' ').nth(1).unwrap().to_owned();
+        Some((path, header("idempotency-key:")))
+    }
+
+    /// A coordinator that books what it is told, once for each key, and whose first answer to it is that it does not know;
+    /// the keys it saw, and how often it booked.
+    async fn forgetful(listener: TcpListener, calls: usize) -> (Vec<Option<String>>, usize) {
+        let (mut seen, mut booked) = (Vec::new(), HashMap::new());
+        let mut anonymous = 0;
+        while seen.len() < calls {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            while let Some((path, key)) = request(&mut stream).await {
+                let (status, body) = match path.as_str() {
+                    "/api/v1/login/challenge" => {
+                        let (nonce, audience) = ("00".repeat(16), "11".repeat(32));
+                        let body = serde_json::json!({ "nonce": nonce, "expiry": "1", "audience": audience });
+                        ("200 OK", body.to_string())
+                    }
+                    "/api/v1/login" => ("200 OK", r#"{"token":"t"}"#.to_owned()),
+                    _ => {
+                        match &key {
+                            Some(key) => drop(booked.insert(key.clone(), ())),
+                            None => anonymous += 1,
+                        }
+                        seen.push(key);
+                        let first = seen.len() % 2 == 1;
+                        (if first { "503 Unknown" } else { "200 OK" }, "{}".to_owned())
+                    }
+                };
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nretry-after: 0\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
+                if seen.len() == calls {
+                    break;
+                }
+            }
+        }
+        (seen, booked.len() + anonymous)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_carried_out_and_answered_503_is_not_carried_out_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyFile::create(&folder.path().join("me.key")).unwrap();
+        let server = tokio::spawn(forgetful(listener, 4));
+        let http = Http::new(&url, key);
+        for _ in 0..2 {
+            let body = Body::Json(serde_json::json!({ "amount": "1" }));
+            http.call(Method::POST, "/api/v1/admin/grant", body).await.unwrap();
+        }
+        let (seen, booked) = server.await.unwrap();
+        assert_eq!(booked, 2, "two grants were asked for, with these keys: {seen:?}");
+        assert!(seen[0].is_some() && seen[0] == seen[1] && seen[2] == seen[3], "{seen:?}");
+        assert_ne!(seen[1], seen[2], "another grant is another call");
+    }
 }
