@@ -85,6 +85,48 @@ pub(crate) mod signed {
     }
 }
 
+/// A chain of keys: the account's statement, if it is needed, and the rotations, each in base64.
+pub(crate) mod chain {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tallymill_protocol::{AccountStatement, KeyChain, Rotation, Signed};
+
+    #[derive(Deserialize, Serialize)]
+    #[serde(transparent)]
+    struct Account(#[serde(with = "super::signed")] Signed<AccountStatement>);
+
+    #[derive(Deserialize, Serialize)]
+    #[serde(transparent)]
+    struct Moved(#[serde(with = "super::signed")] Signed<Rotation>);
+
+    #[derive(Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    struct Chain {
+        account: Option<Account>,
+        rotations: Vec<Moved>,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        chain: &KeyChain,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let chain = Chain {
+            account: chain.account.clone().map(Account),
+            rotations: chain.rotations.iter().cloned().map(Moved).collect(),
+        };
+        chain.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<KeyChain, D::Error> {
+        let chain = Chain::deserialize(deserializer)?;
+        Ok(KeyChain {
+            account: chain.account.map(|account| account.0),
+            rotations: chain.rotations.into_iter().map(|moved| moved.0).collect(),
+        })
+    }
+}
+
 /// A digest that may be left out.
 pub(crate) mod maybe {
     use serde::de::{Deserialize, Deserializer, Error};

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use tallymill_protocol::{
-    DecodeError, Digest, Inputs, Lease, Manifest, Message as _, Receipt, Report, Signed, TableEntry,
+    DecodeError, Digest, Inputs, KeyChain, Lease, Manifest, Message as _, Receipt, Report, Signed,
+    TableEntry,
 };
 
 use crate::encoding;
@@ -11,7 +12,8 @@ use crate::encoding;
 const KIND: &str = "tallymill-evidence";
 /// The version of the file format this crate writes and reads.
 const VERSION: u32 = 1;
-/// Longest evidence file, bytes: a manifest, a lease, a report and a receipt at their longest, in base64, and two proofs.
+/// Longest evidence file, bytes: a manifest, a lease, a report, a receipt and a chain of keys at their
+/// longest, in base64, and two proofs.
 const MAX_FILE: usize = 1 << 20;
 
 /// Everything needed to judge one receipt but the bytes of module, files and input.
@@ -43,6 +45,13 @@ pub struct Evidence {
     /// the receipt names.
     #[serde(with = "encoding::maybe", default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Digest>,
+    /// Where the manifest is signed by a later key than the submitter's first: the statements that lead to that key.
+    #[serde(with = "encoding::chain", default, skip_serializing_if = "is_empty")]
+    pub keys: KeyChain,
+}
+
+fn is_empty(chain: &KeyChain) -> bool {
+    *chain == KeyChain::default()
 }
 
 /// An entry of an input table and its way to the table's root.
@@ -135,6 +144,7 @@ impl Evidence {
             proof,
             entry,
             snapshot: None,
+            keys: KeyChain::default(),
         })
     }
 
@@ -158,6 +168,7 @@ impl Evidence {
             proof,
             entry,
             snapshot: None,
+            keys: KeyChain::default(),
         }
     }
 
@@ -165,6 +176,13 @@ impl Evidence {
     #[must_use]
     pub const fn from_snapshot(mut self, snapshot: Option<Digest>) -> Self {
         self.snapshot = snapshot;
+        self
+    }
+
+    /// The same about a job whose submitter had these keys up to the one that signed its manifest.
+    #[must_use]
+    pub fn with_keys(mut self, keys: KeyChain) -> Self {
+        self.keys = keys;
         self
     }
 

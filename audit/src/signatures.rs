@@ -1,8 +1,8 @@
 //! Who signed what: from the submitter's manifest to the host's receipt.
 
 use tallymill_protocol::{
-    DecodeError, Digest, Inputs, Key, Lease, Manifest, ManifestError, Message as _, Outcome,
-    Receipt, Report, VerifyError, merkle, snapshot,
+    ChainError, DecodeError, Digest, Inputs, Key, Lease, Manifest, ManifestError, Message as _,
+    Outcome, Receipt, Report, VerifyError, merkle, snapshot,
 };
 
 use crate::evidence::Evidence;
@@ -13,6 +13,9 @@ pub enum Doubt {
     /// A signature is missing or another's.
     #[error(transparent)]
     Signature(#[from] VerifyError),
+    /// The submitter's keys do not follow each other.
+    #[error(transparent)]
+    Keys(#[from] ChainError),
     /// A part does not decode.
     #[error("a part of the evidence does not decode: {0}")]
     Decode(#[from] DecodeError),
@@ -65,9 +68,7 @@ pub struct Believed {
 /// # Errors
 /// The first thing that is wrong.
 pub fn check_signatures(evidence: &Evidence, trusted: Option<Key>) -> Result<Believed, Doubt> {
-    let submitter = evidence.manifest.peek()?.submitter;
-    let manifest = evidence.manifest.open(&submitter.into())?;
-    manifest.validate()?;
+    let manifest = manifest(evidence)?;
     let coordinator = evidence.lease.peek()?.coordinator;
     if let Some(trusted) = trusted.filter(|trusted| *trusted != Key::from(coordinator)) {
         return Err(Doubt::Coordinator { trusted, found: coordinator.into() });
@@ -81,6 +82,16 @@ pub fn check_signatures(evidence: &Evidence, trusted: Option<Key>) -> Result<Bel
     agree(evidence, &believed)?;
     input(evidence, &believed)?;
     Ok(believed)
+}
+
+/// The manifest, signed by the key that the evidence's chain of keys ends with: without one, the submitter's first.
+fn manifest(evidence: &Evidence) -> Result<Manifest, Doubt> {
+    let claimed = evidence.manifest.peek()?;
+    let keys = evidence.keys.keys(&claimed.network, claimed.submitter)?;
+    let current = keys.last().copied().unwrap_or(claimed.submitter.into());
+    let manifest = evidence.manifest.open(&current)?;
+    manifest.validate()?;
+    Ok(manifest)
 }
 
 fn included(evidence: &Evidence, report: &Report) -> Result<(), Doubt> {

@@ -2,8 +2,8 @@
 
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Book as _, GrantsSoFar, grant};
 use tallymill_protocol::{
-    AccountId, AccountStatement, Digest, HostBinding, HostId, JobId, MAX_BINDING, Micros, Network,
-    Revocation, Rotation, SignedBytes,
+    AccountId, AccountStatement, Digest, HostBinding, HostId, JobId, MAX_BINDING, MAX_ROTATIONS,
+    Micros, Network, Revocation, Rotation, SignedBytes,
 };
 
 use crate::api::{Admission, Reply};
@@ -196,6 +196,9 @@ pub fn on_rotate(
     if rotation.sequence != row.rotations + 1 {
         let rule = format!("{} is expected, found {}", row.rotations + 1, rotation.sequence);
         return Err(field("sequence", rule));
+    }
+    if usize::try_from(rotation.sequence).is_ok_and(|sequence| sequence > MAX_ROTATIONS) {
+        return Err(Refusal::Limit { what: "rotations of an account", limit: MAX_ROTATIONS });
     }
     if taken {
         return Err(field("key", "it stands for another account"));

@@ -9,6 +9,7 @@ mod id;
 mod identity;
 mod inputs;
 mod job;
+mod keychain;
 mod lease;
 pub mod merkle;
 mod receipt;
@@ -31,6 +32,7 @@ pub use job::{
     Delegate, File, Interface, Limits, MAX_FUEL, MAX_TASKS, Manifest, ManifestError,
     PROFILE_VERSION, Policy, Requirements, Tariff, Versions, Visibility,
 };
+pub use keychain::{ChainError, KeyChain, MAX_ROTATIONS};
 pub use lease::{Lease, MAX_LEASE_TASKS};
 pub use receipt::{MAX_RECEIPTS, Outcome, Receipt, Report, Segment, Trap};
 pub use sign::{Keypair, Signed, SignedBytes, VerifyError, digest_in_context};

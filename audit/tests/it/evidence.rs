@@ -2,8 +2,8 @@
 
 use tallymill_audit::{Doubt, Evidence, EvidenceError, check_signatures};
 use tallymill_protocol::{
-    Digest, HostId, Interface, JobId, Key, Keypair, LeaseDigest, MIN_SEGMENT, Network, Outcome,
-    Receipt, Segment, Steps, TaskIndex,
+    ChainError, Digest, HostId, Interface, JobId, Key, KeyChain, Keypair, LeaseDigest, MIN_SEGMENT,
+    Micros, Network, Outcome, Receipt, Rotation, Segment, Steps, TaskIndex,
 };
 
 use crate::world::World;
@@ -70,6 +70,43 @@ fn signatures_of_others_are_refused() {
         forge(&mut world, stranger());
         assert!(matches!(doubt(&world.evidence()), Doubt::Signature(_)));
     }
+}
+
+/// The submitter's move from its first key to `next`, signed by `signer`.
+fn moved(world: &World, next: &Keypair, signer: &Keypair) -> KeyChain {
+    let rotation = Rotation {
+        format: 1,
+        network: world.manifest.network.clone(),
+        account: world.manifest.submitter,
+        key: next.public(),
+        recovery: Digest::ZERO,
+        sequence: 1,
+        issued: Micros(1),
+    };
+    KeyChain { account: None, rotations: vec![signer.sign(&rotation)] }
+}
+
+#[test]
+fn a_manifest_signed_by_a_later_key_is_believed_with_the_statements_that_lead_to_it() {
+    let mut world = World::range();
+    let (first, next) = (Keypair::from_secret(&[1; 32]), Keypair::from_secret(&[50; 32]));
+    world.submitter = Keypair::from_secret(&[50; 32]);
+    let evidence = world.evidence();
+    assert!(matches!(doubt(&evidence), Doubt::Signature(_)), "no chain, no belief");
+    let whole = evidence.clone().with_keys(moved(&world, &next, &first));
+    check_signatures(&whole, None).unwrap();
+    let read = Evidence::from_json(whole.to_json().unwrap().as_bytes()).unwrap();
+    assert_eq!(read, whole);
+    let forged = evidence.with_keys(moved(&world, &next, &next));
+    assert!(matches!(doubt(&forged), Doubt::Keys(ChainError::Signer { position: 1, .. })));
+}
+
+#[test]
+fn a_key_that_was_replaced_before_signs_no_manifest() {
+    let world = World::range();
+    let (first, next) = (Keypair::from_secret(&[1; 32]), Keypair::from_secret(&[50; 32]));
+    let evidence = world.evidence().with_keys(moved(&world, &next, &first));
+    assert!(matches!(doubt(&evidence), Doubt::Signature(_)));
 }
 
 #[test]

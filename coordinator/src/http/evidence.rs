@@ -3,7 +3,7 @@
 use tallymill_audit::{Evidence, TableProof};
 use tallymill_engine::rows::{JobRow, ReplicaRow, ReplicaState, SegmentRow};
 use tallymill_protocol::{
-    Digest, HostId, Inputs, Manifest, Signed, TableEntry, TaskIndex, Visibility, merkle,
+    Digest, HostId, Inputs, KeyChain, Manifest, Signed, TableEntry, TaskIndex, Visibility, merkle,
 };
 use tallymill_storage::Page;
 
@@ -11,6 +11,9 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{App, unexpected};
 use crate::blobs::Reader;
+
+/// Statements about keys that are read at a time.
+const KEYS: u32 = 256;
 
 /// Evidence of the result that stands for this task; of another paid one where none stands. Of a long task it is about the
 /// segment asked for, else the one that decided it.
@@ -41,7 +44,34 @@ pub async fn of(
         Some(before) => Some(agreed(app, job, task, before).await?.snapshot),
         None => None,
     };
-    Ok(Evidence::of_parts(signed, replica.receipt.clone(), proof, entry).from_snapshot(before))
+    let evidence = Evidence::of_parts(signed, replica.receipt.clone(), proof, entry);
+    Ok(evidence.from_snapshot(before).with_keys(keys(app, job).await?))
+}
+
+/// The statements that lead from the submitter's first key to the one that signed the manifest.
+async fn keys(app: &App, job: &JobRow) -> Result<KeyChain, Problem> {
+    let (account, signer) = (job.submitter, job.envelope.signer);
+    if signer == account.into() {
+        return Ok(KeyChain::default());
+    }
+    let mut chain = KeyChain::default();
+    let mut after = None;
+    loop {
+        let rows = app.store.keys(account, Page { after, limit: KEYS }).await?;
+        after = rows.last().map(|row| row.id);
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            match row.kind {
+                "account" => chain.account = Some(Signed::new(row.envelope)),
+                "rotation" => chain.rotations.push(Signed::new(row.envelope)),
+                _ => {}
+            }
+        }
+    }
+    let chain = chain.up_to(account, &signer).map_err(|_| unexpected())?;
+    chain.ok_or_else(unexpected)
 }
 
 /// The segment that evidence is about, and the host whose result of it stands.

@@ -114,6 +114,16 @@ fn rotation(number: u8, key: u8, sequence: u64, signer: u8) -> Command {
 }
 
 #[test]
+fn an_account_has_so_many_rotations_that_their_chain_can_be_carried_along() {
+    let mut world = World::new();
+    world.send(rotation(4, 80, 1, 4));
+    for sequence in 2..=256 {
+        assert!(matches!(world.send(rotation(4, 80, sequence, 80)), Some(Reply::Done { .. })));
+    }
+    assert!(matches!(world.refused(rotation(4, 80, 257, 80)), Refusal::Limit { limit: 256, .. }));
+}
+
+#[test]
 fn a_rotation_needs_the_current_or_the_recovery_key_and_its_turn() {
     let mut world = World::new();
     assert_eq!(world.refused(rotation(4, 80, 1, 5)), Refusal::Signer(account(4)));

@@ -321,6 +321,18 @@ pub struct Evidence {
     entry: Option<TableProof>,
     /// For a segment of a long task: the snapshot it began from.
     snapshot: Option<Id>,
+    /// Where a later key than the submitter's first signed the manifest: how it came to be the account's.
+    keys: Option<KeyChain>,
+}
+
+/// The statements that lead from an account's first key to a later one, each in base64.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the audit crate, which knows no HTTP, writes what this describes")]
+struct KeyChain {
+    /// The account's own statement, which names its first recovery key.
+    account: Option<String>,
+    /// Its rotations, the first one first.
+    rotations: Vec<String>,
 }
 
 /// An entry of an input table and its way to the table's root.
