@@ -339,10 +339,10 @@ pub struct VerifyArgs {
     /// The module; fetched from the coordinator when it is not given.
     #[arg(long)]
     pub module: Option<PathBuf>,
-    /// The standard input of a local receipt.
+    /// The task's standard input; of a receipt from a coordinator it is computed, or fetched when it is not given.
     #[arg(long)]
     pub stdin: Option<PathBuf>,
-    /// Its named files, NAME=FILE.
+    /// Its named files, NAME=FILE; of a receipt from a coordinator those that are not given are fetched.
     #[arg(long = "input", value_name = "NAME=FILE")]
     pub inputs: Vec<String>,
     /// Of a segment of a long task, the snapshot it began from; fetched from the coordinator when it is not given.

@@ -11,6 +11,7 @@ use tallymill_audit::{
 use tallymill_protocol::{Digest, Inputs, Manifest};
 use tallymill_sandbox::{JobSpec, Launcher};
 use tallymill_sdk::Client;
+use tokio::sync::OnceCell;
 
 use super::{client, named_files, read};
 use crate::args::{Common, VerifyArgs};
@@ -74,49 +75,79 @@ async fn signed(
     let believed =
         check_signatures(evidence, trusted).map_err(|doubt| NotVerified(doubt.to_string()))?;
     let manifest = &believed.manifest;
-    let client = client(common).await?;
+    let source = Source { common, client: OnceCell::new() };
     let module = match &args.module {
         Some(path) => read(path)?,
-        None => client.blob(manifest.module).await?,
+        None => source.client().await?.blob(manifest.module).await?,
     };
-    let mut files: Vec<Arc<[u8]>> = Vec::new();
-    for file in &manifest.files.0 {
-        files.push(client.blob(file.blob).await?.into());
-    }
+    let files = files(args, &source, manifest).await?;
     let task = Task {
         module: &module,
         job: Arc::new(JobSpec::from_manifest(manifest, &files)?),
         versions: manifest.versions,
-        input: input(&client, manifest, evidence, believed.receipt.task.0).await?.into(),
+        input: input(args, &source, (manifest, believed.receipt.task.0), evidence).await?.into(),
     };
     let Some(steps) = manifest.steps else {
         return judged(executor.verify(&believed.receipt, &task));
     };
-    let from = snapshot(args, &client, evidence).await?;
+    let from = snapshot(args, &source, evidence).await?;
     let index = believed.receipt.task;
     let part = Part { task: &task, index, steps, from: from.as_deref() };
     judged(verify_segment(&believed.receipt, &part, executor))
 }
 
+/// Where missing bytes come from: a coordinator that is asked only when there are some.
+struct Source<'a> {
+    common: &'a Common,
+    client: OnceCell<Client>,
+}
+
+impl Source<'_> {
+    async fn client(&self) -> anyhow::Result<&Client> {
+        self.client.get_or_try_init(|| client(self.common)).await
+    }
+}
+
+/// The job's files in the manifest's order: those given by name, the others by digest.
+async fn files(
+    args: &VerifyArgs,
+    source: &Source<'_>,
+    manifest: &Manifest,
+) -> anyhow::Result<Vec<Arc<[u8]>>> {
+    let given = named_files(&args.inputs)?;
+    let mut files: Vec<Arc<[u8]>> = Vec::new();
+    for file in &manifest.files.0 {
+        let bytes = match given.iter().find(|(name, _)| *name == file.name.0) {
+            Some((_, bytes)) if Digest::of(bytes) == file.blob => bytes.clone(),
+            Some((name, _)) => {
+                return Err(NotVerified(format!("file '{name}' is not the one signed")).into());
+            }
+            None => source.client().await?.blob(file.blob).await?,
+        };
+        files.push(bytes.into());
+    }
+    Ok(files)
+}
+
 /// The snapshot that a segment began from: the file given, or the blob that the evidence names.
 async fn snapshot(
     args: &VerifyArgs,
-    client: &Client,
+    source: &Source<'_>,
     evidence: &Evidence,
 ) -> anyhow::Result<Option<Vec<u8>>> {
     match (&args.snapshot, evidence.snapshot) {
         (Some(path), _) => Ok(Some(read(path)?)),
-        (None, Some(digest)) => Ok(Some(client.blob(digest).await?)),
+        (None, Some(digest)) => Ok(Some(source.client().await?.blob(digest).await?)),
         (None, None) => Ok(None),
     }
 }
 
 /// The input the submitter signed for this task.
 async fn input(
-    client: &Client,
-    manifest: &Manifest,
+    args: &VerifyArgs,
+    source: &Source<'_>,
+    (manifest, task): (&Manifest, u32),
     evidence: &Evidence,
-    task: u32,
 ) -> anyhow::Result<Vec<u8>> {
     let Inputs::Table { blob, .. } = manifest.inputs else {
         return manifest.inputs.range_input(task).context("the task's number does not fit 64 bits");
@@ -124,7 +155,10 @@ async fn input(
     let entry = evidence.entry.as_ref().and_then(tallymill_audit::TableProof::read);
     let entry =
         entry.ok_or_else(|| NotVerified("the evidence lacks the task's table entry".to_owned()))?;
-    let bytes = client.blob_range(blob, entry.offset, entry.length).await?;
+    let bytes = match &args.stdin {
+        Some(path) => read(path)?,
+        None => source.client().await?.blob_range(blob, entry.offset, entry.length).await?,
+    };
     let found = Digest::of(&bytes);
     if found == entry.digest {
         Ok(bytes)

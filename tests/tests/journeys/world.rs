@@ -236,8 +236,13 @@ impl Network {
 
     /// A verb of the operator, with JSON as output.
     pub fn tell(&self, words: &[&str]) -> Said {
+        self.tell_as("operator.key", words)
+    }
+
+    /// The same signed with this key.
+    pub fn tell_as(&self, key: &str, words: &[&str]) -> Said {
         let mut command = command(self.folder.path());
-        call(command.args(["--json", "--url", &self.url, "--key", "operator.key"]).args(words), b"")
+        call(command.args(["--json", "--url", &self.url, "--key", key]).args(words), b"")
     }
 
     /// A verb to a volunteer, by number from 1, as a person reads it.
