@@ -371,6 +371,20 @@ pub enum AdminVerb {
         /// Why, for everybody to read.
         reason: String,
     },
+    /// Let what was suspended get leases again.
+    Lift {
+        /// account, module, job or host.
+        kind: String,
+        /// Its id.
+        subject: String,
+        /// Why, for everybody to read.
+        reason: String,
+    },
+    /// Let in an account that waits for it.
+    Approve {
+        /// The account.
+        account: String,
+    },
     /// Check the invariants of the whole ledger.
     Audit,
 }

@@ -26,6 +26,24 @@ impl Client {
         self.http.json(Method::POST, "/api/v1/admin/suspend", Body::Json(body)).await
     }
 
+    /// Lets what was suspended get leases again; the reason is public.
+    ///
+    /// # Errors
+    /// When this account is no operator or nothing is suspended under this id.
+    pub async fn lift(&self, kind: &str, subject: &str, reason: &str) -> Result<Value, Error> {
+        let body = json!({ "kind": kind, "subject": subject, "reason": reason });
+        self.http.json(Method::POST, "/api/v1/admin/lift", Body::Json(body)).await
+    }
+
+    /// Lets in an account that waits for it.
+    ///
+    /// # Errors
+    /// When this account is no operator or there is no such account.
+    pub async fn approve(&self, account: AccountId) -> Result<Value, Error> {
+        let body = json!({ "account": account.to_string() });
+        self.http.json(Method::POST, "/api/v1/admin/approve", Body::Json(body)).await
+    }
+
     /// Checks the invariants of the whole ledger.
     ///
     /// # Errors

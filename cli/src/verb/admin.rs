@@ -1,6 +1,8 @@
-//! `tallymill admin`: grants, suspensions, the audit of the ledger.
+//! `tallymill admin`: grants, suspensions and their lifting, approvals, the audit of the ledger.
 
 use std::process::ExitCode;
+
+use tallymill_protocol::AccountId;
 
 use super::client;
 use crate::args::{AdminVerb, Common};
@@ -9,32 +11,37 @@ use crate::ui;
 
 pub async fn run(common: &Common, verb: AdminVerb) -> anyhow::Result<ExitCode> {
     let client = client(common).await?;
-    match verb {
+    let (made, said) = match verb {
         AdminVerb::Grant { account, credits } => {
-            let to = account
-                .parse()
-                .map_err(|e| Usage(format!("'{account}' is not an account: {e}")))?;
             let micros = credits
                 .checked_mul(1_000_000)
                 .ok_or_else(|| Usage("too many credits".to_owned()))?;
-            let made = client.grant(to, micros).await?;
-            if common.json {
-                ui::json(&made)?;
-            } else {
-                ui::line(format!("granted {credits} credits to {account}"));
-            }
+            let made = client.grant(named(&account)?, micros).await?;
+            (made, format!("granted {credits} credits to {account}"))
         }
         AdminVerb::Suspend { kind, subject, reason } => {
             let made = client.suspend(&kind, &subject, &reason).await?;
-            if common.json {
-                ui::json(&made)?;
-            } else {
-                ui::line(format!("suspended {kind} {subject}"));
-            }
+            (made, format!("suspended {kind} {subject}"))
+        }
+        AdminVerb::Lift { kind, subject, reason } => {
+            let made = client.lift(&kind, &subject, &reason).await?;
+            (made, format!("{kind} {subject} gets leases again"))
+        }
+        AdminVerb::Approve { account } => {
+            (client.approve(named(&account)?).await?, format!("account {account} is let in"))
         }
         AdminVerb::Audit => return audit(common, &client.audit().await?),
+    };
+    if common.json {
+        ui::json(&made)?;
+    } else {
+        ui::line(said);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn named(account: &str) -> Result<AccountId, Usage> {
+    account.parse().map_err(|e| Usage(format!("'{account}' is not an account: {e}")))
 }
 
 /// Prints each invariant; a violated one is an error.

@@ -11,6 +11,7 @@ mod examples;
 mod first_job;
 mod keys;
 mod local;
+mod operator;
 mod refusals;
 mod steps;
 mod volunteer;
