@@ -285,6 +285,6 @@ fn modules_that_are_no_commands_are_refused_with_what_to_do() {
 fn a_trap_at_instantiation_had_the_memory_that_is_declared() {
     let text = r#"(module (memory (export "memory") 2) (data (i32.const 131072) "x") (func (export "_start")))"#;
     let result = run(text, &task(job(), b"")).unwrap();
-    assert_eq!(result.outcome, Outcome::Trapped(tallymill_protocol::Trap::MemoryOutOfBounds));
+    assert_eq!(result.outcome, Outcome::Trapped(Trap::MemoryOutOfBounds));
     assert_eq!(result.peak_memory, 2 << 16);
 }
