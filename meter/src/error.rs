@@ -57,12 +57,42 @@ pub enum ImportFault {
     NotAFunction,
 }
 
-/// Why a module was refused. Offsets are bytes from the start of the original module.
+impl Limit {
+    const fn rule(self) -> Rule {
+        match self {
+            Self::Frame => Rule::Stack,
+            _ => Rule::Screening,
+        }
+    }
+}
+
+/// A rule of the metering contract that a module can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Rule {
+    Accepted = 1,
+    Stack = 5,
+    Screening = 12,
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self {
+            Self::Accepted => "what is accepted",
+            Self::Stack => "stack",
+            Self::Screening => "screening limits",
+        };
+        write!(f, "rule {} ({name})", *self as u32)
+    }
+}
+
+/// Why a module was refused. Offsets are bytes from the start of the original module. Each text
+/// names the rule, the offset, and the function where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MeterError {
     /// The module is not valid under the features of the profile.
-    #[error("invalid module at offset {offset}{}: {message}", within(*.function))]
+    #[error("{}: invalid module at offset {offset}{}: {message}", Rule::Accepted, within(*.function))]
     Invalid {
         /// What the validator says.
         message: String,
@@ -72,7 +102,7 @@ pub enum MeterError {
         function: Option<u32>,
     },
     /// A screening limit is exceeded.
-    #[error("too many {limit} at offset {offset}{}: {value}, at most {max}", within(*.function))]
+    #[error("{}: too many {limit} at offset {offset}{}: {value}, at most {max}", limit.rule(), within(*.function))]
     Screen {
         /// Which limit.
         limit: Limit,
@@ -86,7 +116,7 @@ pub enum MeterError {
         function: Option<u32>,
     },
     /// An import cannot be satisfied.
-    #[error("import {module:?} {name:?} at offset {offset} {fault}")]
+    #[error("{}: import {module:?} {name:?} at offset {offset}{} {fault}", Rule::Accepted, being(*.function))]
     Import {
         /// First part of the import's name.
         module: String,
@@ -94,24 +124,34 @@ pub enum MeterError {
         name: String,
         /// What is wrong with it.
         fault: ImportFault,
-        /// Where the import section starts.
+        /// Where the import stands.
         offset: usize,
+        /// The index that it would have as a function.
+        function: Option<u32>,
     },
     /// An export uses a name that belongs to the meter.
-    #[error("export {name:?} at offset {offset} uses the reserved prefix {:?}", crate::abi::PREFIX)]
+    #[error(
+        "{}: export {name:?} at offset {offset}{} uses the reserved prefix {:?}",
+        Rule::Accepted, being(*.function), crate::abi::PREFIX
+    )]
     ReservedExport {
         /// The export's name.
         name: String,
-        /// Where the export section starts.
+        /// Where the export stands.
         offset: usize,
+        /// The function exported, by its index, if it is one.
+        function: Option<u32>,
     },
     /// `_start` is exported, but not as a function without parameters and results.
     #[error(
-        "export \"_start\" at offset {offset} is not a function without parameters and results"
+        "{}: export \"_start\" at offset {offset}{} is not a function without parameters and results",
+        Rule::Accepted, being(*.function)
     )]
     StartSignature {
-        /// Where the export section starts.
+        /// Where the export stands.
         offset: usize,
+        /// The function exported, by its index, if it is one.
+        function: Option<u32>,
     },
     /// A module in steps exports `_initialize`, but not as a function without parameters and results.
     #[error(
@@ -130,14 +170,13 @@ pub enum MeterError {
 }
 
 impl MeterError {
-    /// The rule of the metering contract that was broken: 1 for validity and names, 5 for the
+    /// The rule of the metering contract that was broken: 1 for what is accepted at all, 5 for the
     /// frame of a call, 12 for the screening limits.
     #[must_use]
     pub fn rule(&self) -> u32 {
         match self {
-            Self::Screen { limit: Limit::Frame, .. } => 5,
-            Self::Screen { .. } => 12,
-            _ => 1,
+            Self::Screen { limit, .. } => limit.rule() as u32,
+            _ => Rule::Accepted as u32,
         }
     }
 
@@ -154,4 +193,8 @@ impl From<wasmparser::BinaryReaderError> for MeterError {
 
 fn within(function: Option<u32>) -> String {
     function.map(|index| format!(" in function {index}")).unwrap_or_default()
+}
+
+fn being(function: Option<u32>) -> String {
+    function.map(|index| format!(" (function {index})")).unwrap_or_default()
 }

@@ -88,6 +88,10 @@ pub struct Metered {
     pub metered_digest: [u8; 32],
     /// What a host wants to know before it runs the module.
     pub info: ModuleInfo,
+    /// Where in the original its exports end, for those who refuse it for one that is missing: an offset.
+    pub exports_end: usize,
+    /// Where in the original its first import stands, if it has one: an offset.
+    pub first_import: Option<usize>,
 }
 
 /// Declared sizes of a memory (pages of 64 KiB) or a table (elements).
@@ -208,6 +212,8 @@ fn with_options(
         metered_digest: *blake3::hash(&bytes).as_bytes(),
         bytes,
         info: ModuleInfo::new(&facts),
+        exports_end: facts.exports_end.unwrap_or(original.len()),
+        first_import: facts.first_import,
     })
 }
 

@@ -1,8 +1,7 @@
 //! The deterministic profile: what the meter is told, and the versions that receipts name.
 
 use tallymill_meter::{
-    CostTable, Import, METER_VERSION, MeterError, Metered, ModuleInfo, Profile, Screen, Slices, Ty,
-    meter,
+    CostTable, Import, METER_VERSION, MeterError, Metered, Profile, Screen, Slices, Ty, meter,
 };
 use tallymill_protocol::{Digest, Interface, Limits, PROFILE_VERSION, Versions};
 
@@ -82,31 +81,46 @@ pub enum ModuleError {
     Meter(#[from] MeterError),
     /// There is nothing to call.
     #[error(
-        "the module exports no function \"_start\"; build it as a WASI command (target wasm32-wasip1)"
+        "rule 1 (what is accepted): the module exports no function \"_start\", its exports end at offset {offset}; build it as a WASI command (target wasm32-wasip1)"
     )]
-    NoStart,
+    NoStart {
+        /// Where its exports end, or the module does.
+        offset: usize,
+    },
     /// A module in steps lacks one of its functions.
-    #[error("the module exports no function \"{export}\" of type {ty}, which a job in steps calls")]
+    #[error(
+        "rule 1 (what is accepted): the module exports no function \"{export}\" of type {ty}, which a job in steps calls; its exports end at offset {offset}"
+    )]
     NoStep {
         /// The function.
         export: &'static str,
         /// Its type.
         ty: &'static str,
+        /// Where its exports end, or the module does.
+        offset: usize,
     },
     /// The memory of a module in steps cannot be read.
     #[error(
-        "the module does not export its memory as \"memory\", which a snapshot of a job in steps holds"
+        "rule 1 (what is accepted): the module does not export its memory as \"memory\", which a snapshot of a job in steps holds; its exports end at offset {offset}"
     )]
-    HiddenMemory,
+    HiddenMemory {
+        /// Where its exports end, or the module does.
+        offset: usize,
+    },
     /// Host functions would have nothing to write to.
-    #[error("the module imports {MODULE} functions but does not export its memory as \"memory\"")]
-    NoMemory,
+    #[error(
+        "rule 1 (what is accepted): the module imports {MODULE} functions, the first at offset {offset} (function 0), but does not export its memory as \"memory\""
+    )]
+    NoMemory {
+        /// Where its first import stands.
+        offset: usize,
+    },
 }
 
 /// Meters a module and checks that it is a WASI command, or a module in steps. Nothing is compiled.
 ///
 /// # Errors
-/// Why the module is refused; the meter's refusals name function and offset.
+/// Why the module is refused: the rule, the offset, and the function where there is one.
 pub fn screen(module: &[u8]) -> Result<Metered, ModuleError> {
     screen_for(module, profile().slices)
 }
@@ -121,12 +135,12 @@ pub fn screen_for(module: &[u8], slices: Slices) -> Result<Metered, ModuleError>
     if !info.exports_start && !info.steps.are_whole() {
         // Half of an interface is more likely meant than the other one.
         let step = info.steps.init || info.steps.step;
-        return Err(if step { lacking(info) } else { ModuleError::NoStart });
+        return Err(if step { lacking(&metered) } else { no_start(&metered) });
     }
-    if !info.imports.is_empty() && !info.exports_memory {
-        return Err(ModuleError::NoMemory);
+    match metered.first_import {
+        Some(offset) if !info.exports_memory => Err(ModuleError::NoMemory { offset }),
+        _ => Ok(metered),
     }
-    Ok(metered)
 }
 
 /// The same, and that it has what jobs of this interface call.
@@ -137,18 +151,24 @@ pub fn screen_as(module: &[u8], interface: Interface) -> Result<Metered, ModuleE
     let metered = screen(module)?;
     let info = &metered.info;
     match interface {
-        Interface::Command if !info.exports_start => Err(ModuleError::NoStart),
-        Interface::Step if !info.steps.are_whole() => Err(lacking(info)),
-        Interface::Step if !info.exports_memory => Err(ModuleError::HiddenMemory),
+        Interface::Command if !info.exports_start => Err(no_start(&metered)),
+        Interface::Step if !info.steps.are_whole() => Err(lacking(&metered)),
+        Interface::Step if !info.exports_memory => {
+            Err(ModuleError::HiddenMemory { offset: metered.exports_end })
+        }
         _ => Ok(metered),
     }
 }
 
-/// What a module in steps lacks first.
-const fn lacking(info: &ModuleInfo) -> ModuleError {
-    match info.steps.init {
-        true => ModuleError::NoStep { export: "step", ty: "(i64) -> i32" },
-        false => ModuleError::NoStep { export: "init", ty: "() -> ()" },
+const fn no_start(metered: &Metered) -> ModuleError {
+    ModuleError::NoStart { offset: metered.exports_end }
+}
+
+const fn lacking(metered: &Metered) -> ModuleError {
+    let offset = metered.exports_end;
+    match metered.info.steps.init {
+        true => ModuleError::NoStep { export: "step", ty: "(i64) -> i32", offset },
+        false => ModuleError::NoStep { export: "init", ty: "() -> ()", offset },
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Facts {
     pub memory: Option<MemoryType>,
     pub globals: u32,
     pub start: Option<u32>,
+    pub first_import: Option<usize>,
+    pub exports_end: Option<usize>,
     pub exports_start: bool,
     pub exports_memory: bool,
     pub steps: StepExports,
@@ -111,11 +113,13 @@ pub(crate) fn inspect(
         validator: Validator::new_with_features(FEATURES),
         allocs: FuncValidatorAllocations::default(),
         facts: Facts { options, ..Facts::default() },
+        in_code: false,
     };
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
     for payload in parser.parse_all(original) {
-        pass.payload(&payload?)?;
+        let payload = payload.map_err(|error| pass.invalid(&error))?;
+        pass.payload(&payload)?;
     }
     if pass.facts.steps.are_whole() {
         pass.facts.state.screen(&profile.screen)?;
@@ -128,16 +132,27 @@ struct Inspector<'p> {
     validator: Validator,
     allocs: FuncValidatorAllocations,
     facts: Facts,
+    in_code: bool,
 }
 
 impl Inspector<'_> {
     fn payload(&mut self, payload: &Payload<'_>) -> Result<(), MeterError> {
         // Counts are screened first so that the error names the limit, and cheaply.
         self.screen(payload)?;
-        if let ValidPayload::Func(func, body) = self.validator.payload(payload)? {
+        self.in_code =
+            matches!(payload, Payload::CodeSectionStart { .. } | Payload::CodeSectionEntry(_));
+        let valid = self.validator.payload(payload).map_err(|error| self.invalid(&error))?;
+        if let ValidPayload::Func(func, body) = valid {
             return self.body(func, &body);
         }
         self.note(payload)
+    }
+
+    /// What the validator says, with the function whose body is read.
+    fn invalid(&self, error: &wasmparser::BinaryReaderError) -> MeterError {
+        let next = self.facts.imports.len() + self.facts.plans.len();
+        let reads = self.in_code && next < self.facts.functions.len();
+        MeterError::invalid(error, reads.then_some(count(next)))
     }
 
     fn screen(&self, payload: &Payload<'_>) -> Result<(), MeterError> {
@@ -195,14 +210,17 @@ impl Inspector<'_> {
     }
 
     fn imports(&mut self, section: &wasmparser::ImportSectionReader<'_>) -> Result<(), MeterError> {
-        let offset = section.range().start;
-        for import in section.clone().into_imports() {
-            let import = import?;
+        for import in section.clone().into_imports_with_offsets() {
+            let (offset, import) = import?;
+            self.facts.first_import.get_or_insert(offset);
+            let is_function = matches!(import.ty, TypeRef::Func(_));
+            let function = is_function.then_some(self.facts.import_count());
             let refuse = |fault| MeterError::Import {
                 module: import.module.to_owned(),
                 name: import.name.to_owned(),
                 fault,
                 offset,
+                function,
             };
             let TypeRef::Func(ty) = import.ty else {
                 return Err(refuse(ImportFault::NotAFunction));
@@ -220,29 +238,34 @@ impl Inspector<'_> {
     }
 
     fn exports(&mut self, section: &wasmparser::ExportSectionReader<'_>) -> Result<(), MeterError> {
-        let offset = section.range().start;
-        let mut odd_initialize = false;
-        for export in section.clone() {
-            let export = export?;
+        self.facts.exports_end = Some(section.range().end);
+        let mut odd_initialize = None;
+        for export in section.clone().into_iter_with_offsets() {
+            let (offset, export) = export?;
+            let function = (export.kind == ExternalKind::Func).then_some(export.index);
             if export.name.starts_with(abi::PREFIX) {
                 let name = export.name.to_owned();
-                return Err(MeterError::ReservedExport { name, offset });
+                return Err(MeterError::ReservedExport { name, offset, function });
             }
             if export.name == "_start" {
-                let unit = export.kind == ExternalKind::Func && self.takes_nothing(export.index);
+                let unit = function.is_some_and(|index| self.takes_nothing(index));
                 if !unit {
-                    return Err(MeterError::StartSignature { offset });
+                    return Err(MeterError::StartSignature { offset, function });
                 }
                 self.facts.exports_start = true;
             }
             self.facts.exports_memory |=
                 export.name == "memory" && export.kind == ExternalKind::Memory;
-            odd_initialize |= !self.note_step(&export);
+            if !self.note_step(&export) {
+                odd_initialize = Some(offset);
+            }
         }
-        if odd_initialize && self.facts.steps.are_whole() {
-            return Err(MeterError::InitializeSignature { offset });
+        match odd_initialize {
+            Some(offset) if self.facts.steps.are_whole() => {
+                Err(MeterError::InitializeSignature { offset })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Notes an export of a module in steps; `false` for an `_initialize` of another type.

@@ -8,13 +8,19 @@ fn bounds(screen: Screen, at: &[u8], over: &[u8], expected: (Limit, u64, Option<
     let profile = Profile { screen, ..profile() };
     meter(at, &profile).unwrap();
     let error = meter(over, &profile).unwrap_err();
-    let MeterError::Screen { limit, value, max, function, .. } = error else {
-        panic!("{error}");
+    let text = error.to_string();
+    let MeterError::Screen { limit, value, max, offset, function } = error else {
+        panic!("{text}")
     };
     assert_eq!((limit, value, function), expected);
     assert_eq!(max, u64::from(screen.max(limit)));
     assert_eq!(error.rule(), if limit == Limit::Frame { 5 } else { 12 });
-    assert!(error.to_string().contains(&max.to_string()), "{error}");
+    assert!(text.starts_with(&format!("rule {} (", error.rule())), "{text}");
+    let place = function.map(|index| format!(" in function {index}")).unwrap_or_default();
+    assert!(
+        text.ends_with(&format!("at offset {offset}{place}: {value}, at most {max}")),
+        "{text}"
+    );
 }
 
 fn wat(text: &str) -> Vec<u8> {

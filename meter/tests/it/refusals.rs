@@ -3,12 +3,41 @@
 use crate::host::{metered, refused};
 use tallymill_meter::{CostTable, Extent, ImportFault, MeterError, abi, meter};
 
+/// Where in the module of this text an entry with this name stands.
+fn place(text: &str, name: &str) -> usize {
+    let bytes = wat::parse_str(text).unwrap();
+    let entry = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+    bytes.windows(entry.len()).position(|window| window == entry).unwrap()
+}
+
+/// The text names the rule first, then the place.
+#[track_caller]
+fn says(error: &MeterError, rule: &str, offset: usize, function: Option<u32>) {
+    let text = error.to_string();
+    let function = function.map(|index| format!("function {index}"));
+    assert!(text.starts_with(rule), "{text}");
+    assert!(text.contains(&format!("at offset {offset}")), "{text}");
+    let named = text.match_indices("function ").any(|(at, found)| {
+        text[at + found.len()..].starts_with(|next: char| next.is_ascii_digit())
+    });
+    assert_eq!(function.is_some(), named, "{text}");
+    assert!(function.is_none_or(|function| text.contains(&function)), "{text}");
+}
+
 #[test]
 fn names_with_the_reserved_prefix() {
-    for kind in ["(func (export \"tallymill:fuel\"))", "(memory (export \"tallymill:\") 1)"] {
-        let error = refused(&format!("(module {kind})"));
-        assert!(matches!(error, MeterError::ReservedExport { .. }), "{error}");
+    let kinds = [
+        ("(func) (func (export \"tallymill:fuel\"))", "tallymill:fuel", Some(1)),
+        ("(func (export \"f\")) (memory (export \"tallymill:\") 1)", "tallymill:", None),
+    ];
+    for (kind, name, function) in kinds {
+        let text = format!("(module {kind})");
+        let offset = place(&text, name);
+        let error = refused(&text);
+        let name = name.to_owned();
+        assert_eq!(error, MeterError::ReservedExport { name, offset, function });
         assert_eq!(error.rule(), 1);
+        says(&error, "rule 1 (what is accepted)", offset, function);
     }
     metered(r#"(module (func (export "tallymill")))"#);
 }
@@ -26,9 +55,20 @@ fn imports_that_are_not_offered() {
         (r#""env" "next" (global i32)"#, ImportFault::NotAFunction),
         (r#""env" "tallymill:count" (global (mut i64))"#, ImportFault::NotAFunction),
     ] {
-        let error = refused(&format!("(module (import {import}))"));
-        let MeterError::Import { fault: found, .. } = &error else { panic!("{error}") };
+        let first = r#"(import "env" "next" (func (param i32) (result i32)))"#;
+        let text = format!("(module {first} (import {import}))");
+        let error = refused(&text);
+        let MeterError::Import { module, fault: found, offset, function, .. } = &error else {
+            panic!("{error}")
+        };
         assert_eq!(*found, fault, "{import}");
+        // The second of the imports that are alike.
+        let bytes = wat::parse_str(&text).unwrap();
+        let name = [&[u8::try_from(module.len()).unwrap()], module.as_bytes()].concat();
+        let at = bytes.windows(name.len()).rposition(|window| window == name).unwrap();
+        let index = (fault != ImportFault::NotAFunction).then_some(1);
+        assert_eq!((*offset, *function), (at, index), "{import}");
+        says(&error, "rule 1 (what is accepted)", at, index);
     }
 }
 
@@ -61,13 +101,16 @@ fn proposals_outside_the_profile() {
 
 #[test]
 fn a_start_export_that_cannot_be_called() {
-    for text in [
-        r#"(func (export "_start") (param i32))"#,
-        r#"(func (export "_start") (result i32) (i32.const 0))"#,
-        r#"(memory (export "_start") 1)"#,
+    for (text, function) in [
+        (r#"(func (export "f")) (func (export "_start") (param i32))"#, Some(1)),
+        (r#"(func (export "_start") (result i32) (i32.const 0))"#, Some(0)),
+        (r#"(memory (export "_start") 1)"#, None),
     ] {
-        let error = refused(&format!("(module {text})"));
-        assert!(matches!(error, MeterError::StartSignature { .. }), "{error}");
+        let text = format!("(module {text})");
+        let error = refused(&text);
+        let offset = place(&text, "_start");
+        assert_eq!(error, MeterError::StartSignature { offset, function });
+        says(&error, "rule 1 (what is accepted)", offset, function);
     }
 }
 
@@ -80,6 +123,30 @@ fn bytes_that_are_no_module() {
         assert!(error.is_err() || wasmparser::validate(&whole[..len]).is_ok(), "{len}");
     }
     assert!(meter(b"\0asm\x01\0\0\0garbage", &crate::host::profile()).is_err());
+}
+
+#[test]
+fn what_is_invalid_names_its_function_also_where_bytes_are_missing() {
+    let text = r#"(module (import "env" "next" (func (param i32) (result i32))) (func)
+        (func (drop (i32.add (i32.const 1) (i64.const 2)))))"#;
+    let (bytes, bad) = (wat::parse_str(text.replace("i64", "i32")).unwrap(), text);
+    let of = |module: &[u8]| meter(module, &crate::host::profile()).unwrap_err();
+    // The last four bytes: the constant, the addition, the drop and the end of the second function.
+    let error = of(&wat::parse_str(bad).unwrap());
+    says(&error, "rule 1 (what is accepted)", bytes.len() - 3, Some(2));
+    for cut in 1..=6 {
+        let error = of(&bytes[..bytes.len() - cut]);
+        let MeterError::Invalid { function: Some(2), offset, .. } = error else {
+            panic!("{cut}: {error}")
+        };
+        assert!(offset <= bytes.len() && offset >= bytes.len() - 9, "{cut}: {error}");
+    }
+    // What is wrong elsewhere is in no function.
+    let elsewhere = of(&wat::parse_str("(module (func) (global i32 (i64.const 0)))").unwrap());
+    let MeterError::Invalid { function: None, offset, .. } = elsewhere else {
+        panic!("{elsewhere}")
+    };
+    says(&elsewhere, "rule 1 (what is accepted)", offset, None);
 }
 
 #[test]

@@ -271,14 +271,18 @@ fn a_start_function_runs_first_and_is_counted() {
 #[test]
 fn modules_that_are_no_commands_are_refused_with_what_to_do() {
     let refused = |text: &str| screen(&module(text)).unwrap_err();
-    assert_eq!(refused("(module)"), ModuleError::NoStart);
+    assert_eq!(refused("(module)"), ModuleError::NoStart { offset: 8 });
+    // After the header: a function and its type (10 bytes), then one export of 7 bytes and its count.
+    let other = refused("(module (func (export \"main\")))");
+    assert_eq!(other, ModuleError::NoStart { offset: 28 });
+    assert!(other.to_string().contains("wasm32-wasip1"), "{other}");
     let hidden = imports(&["fd_write"]).replace("(export \"memory\")", "");
-    assert_eq!(
-        refused(&format!("(module {hidden} (func (export \"_start\")))")),
-        ModuleError::NoMemory
-    );
+    let hidden = module(&format!("(module {hidden} (func (export \"_start\")))"));
+    let at = hidden.windows(22).position(|w| w == b"wasi_snapshot_preview1").unwrap() - 1;
+    assert_eq!(screen(&hidden).unwrap_err(), ModuleError::NoMemory { offset: at });
     let foreign = refused("(module (import \"env\" \"f\" (func)) (func (export \"_start\")))");
-    assert!(foreign.to_string().contains("\"env\" \"f\""), "{foreign}");
+    let said = foreign.to_string();
+    assert!(said.contains("rule 1 ") && said.contains("\"env\" \"f\" at offset 18"), "{said}");
 }
 
 #[test]
