@@ -17,6 +17,12 @@ pub enum Limit {
     /// Tables.
     #[error("tables")]
     Tables,
+    /// Entries that the table begins with.
+    #[error("entries of a table")]
+    TableEntries,
+    /// Globals.
+    #[error("globals")]
+    Globals,
     /// Bytes of one function body.
     #[error("bytes of a function body")]
     BodyBytes,

@@ -13,6 +13,10 @@ pub struct Screen {
     pub memories: u32,
     /// Tables of the guest's own.
     pub tables: u32,
+    /// Entries that the guest's table begins with: what no manifest can grant.
+    pub table_entries: u32,
+    /// Globals of the guest's own: every instance begins by writing them.
+    pub globals: u32,
     /// Bytes of one function body, its locals included.
     pub body_bytes: u32,
     /// Parameters and locals of one function.
@@ -39,6 +43,8 @@ impl Default for Screen {
             functions: 20_000,
             memories: 1,
             tables: 1,
+            table_entries: 10_000_000,
+            globals: 10_000,
             body_bytes: 256 << 10,
             locals: 1_000,
             control_depth: 200,
@@ -60,6 +66,8 @@ impl Screen {
             Limit::Functions => self.functions,
             Limit::Memories => self.memories,
             Limit::Tables => self.tables,
+            Limit::TableEntries => self.table_entries,
+            Limit::Globals => self.globals,
             Limit::BodyBytes => self.body_bytes,
             Limit::Locals => self.locals,
             Limit::ControlDepth => self.control_depth,

@@ -168,6 +168,7 @@ impl Inspector<'_> {
             Payload::ImportSection(s) => (Limit::Functions, s.count().into(), s.range().start),
             Payload::MemorySection(s) => (Limit::Memories, s.count().into(), s.range().start),
             Payload::TableSection(s) => (Limit::Tables, s.count().into(), s.range().start),
+            Payload::GlobalSection(s) => (Limit::Globals, s.count().into(), s.range().start),
             _ => return Ok(()),
         };
         self.profile.screen.check(limit, value, Place::module(offset))
@@ -187,8 +188,11 @@ impl Inspector<'_> {
                 }
             }
             Payload::TableSection(section) => {
-                for table in section.clone() {
-                    self.facts.table = Some(table?.ty);
+                for table in section.clone().into_iter_with_offsets() {
+                    let (offset, table) = table?;
+                    let (limit, place) = (Limit::TableEntries, Place::module(offset));
+                    self.profile.screen.check(limit, table.ty.initial, place)?;
+                    self.facts.table = Some(table.ty);
                 }
             }
             Payload::MemorySection(section) => {

@@ -40,6 +40,8 @@ fn the_defaults_are_those_of_the_contract() {
         (Limit::Functions, 20_000),
         (Limit::Memories, 1),
         (Limit::Tables, 1),
+        (Limit::TableEntries, 10_000_000),
+        (Limit::Globals, 10_000),
         (Limit::BodyBytes, 256 << 10),
         (Limit::Locals, 1_000),
         (Limit::ControlDepth, 200),
@@ -124,6 +126,22 @@ fn operands_count_into_the_frame() {
     };
     let expected = (Limit::Frame, 65_552, Some(0));
     bounds(Screen::default(), &module(4_092), &module(4_093), expected);
+}
+
+#[test]
+fn table_entries() {
+    let module = |n: u32| wat(&format!("(module (func) (table {n} funcref))"));
+    let (at, over) = (module(10_000_000), module(10_000_001));
+    bounds(Screen::default(), &at, &over, (Limit::TableEntries, 10_000_001, None));
+    let MeterError::Screen { offset, .. } = meter(&over, &profile()).unwrap_err() else { panic!() };
+    assert_eq!(over[offset], 0x70, "the table's own type");
+}
+
+#[test]
+fn globals() {
+    let module = |n: usize| wat(&format!("(module {})", "(global i32 (i32.const 0))".repeat(n)));
+    let expected = (Limit::Globals, 10_001, None);
+    bounds(Screen::default(), &module(10_000), &module(10_001), expected);
 }
 
 #[test]
