@@ -282,7 +282,7 @@ fn modules_that_are_no_commands_are_refused_with_what_to_do() {
     assert_eq!(screen(&hidden).unwrap_err(), ModuleError::NoMemory { offset: at });
     let foreign = refused("(module (import \"env\" \"f\" (func)) (func (export \"_start\")))");
     let said = foreign.to_string();
-    assert!(said.contains("rule 1 ") && said.contains("\"env\" \"f\" at offset 18"), "{said}");
+    assert!(said.contains("rule 1 ") && said.contains("\"env\" \"f\" at offset 17"), "{said}");
 }
 
 #[test]
