@@ -88,6 +88,7 @@ pub(crate) mod signed {
 /// A chain of keys: the account's statement, if it is needed, and the rotations, each in base64.
 pub(crate) mod chain {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tallymill_protocol::cbor::List;
     use tallymill_protocol::{AccountStatement, KeyChain, Rotation, Signed};
 
     #[derive(Deserialize, Serialize)]
@@ -111,7 +112,7 @@ pub(crate) mod chain {
     ) -> Result<S::Ok, S::Error> {
         let chain = Chain {
             account: chain.account.clone().map(Account),
-            rotations: chain.rotations.iter().cloned().map(Moved).collect(),
+            rotations: chain.rotations.0.iter().cloned().map(Moved).collect(),
         };
         chain.serialize(serializer)
     }
@@ -122,7 +123,7 @@ pub(crate) mod chain {
         let chain = Chain::deserialize(deserializer)?;
         Ok(KeyChain {
             account: chain.account.map(|account| account.0),
-            rotations: chain.rotations.into_iter().map(|moved| moved.0).collect(),
+            rotations: List(chain.rotations.into_iter().map(|moved| moved.0).collect()),
         })
     }
 }

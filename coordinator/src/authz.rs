@@ -84,6 +84,7 @@ routes! {
     get "/api/v1/jobs" Member jobs::list, "Jobs, newest first";
     get "/api/v1/jobs/{id}" Member jobs::show, "A job";
     get "/api/v1/jobs/{id}/manifest" Member jobs::manifest, "The manifest as signed";
+    get "/api/v1/jobs/{id}/keys" Member jobs::keys, "How the key that signed the manifest came to be its submitter's";
     get "/api/v1/jobs/{id}/why" Member jobs::why, "Why tasks wait";
     get "/api/v1/jobs/{id}/tasks" Member jobs::tasks, "Decided tasks";
     get "/api/v1/jobs/{id}/tasks/{task}" Account jobs::task, "A task with its replicas";

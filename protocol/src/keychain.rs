@@ -1,6 +1,6 @@
 //! How the keys of an account follow each other: from its first key, which is its id, by rotations.
 
-use crate::cbor::DecodeError;
+use crate::cbor::{DecodeError, List, record};
 use crate::id::{AccountId, Digest, Key, Network};
 use crate::identity::{AccountStatement, Rotation};
 use crate::sign::{Signed, VerifyError};
@@ -40,20 +40,22 @@ pub enum ChainError {
     TooLong(usize),
 }
 
-/// The statements that lead from an account's first key to a later one.
-///
-/// ```
-/// use tallymill_protocol::{KeyChain, Keypair, Network};
-/// let first = Keypair::from_secret(&[1; 32]).public();
-/// let network = Network::new("example").unwrap();
-/// assert_eq!(KeyChain::default().keys(&network, first.into()), Ok(vec![first]));
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyChain {
-    /// The account's own statement. It is needed where the first rotation is signed by the recovery key.
-    pub account: Option<Signed<AccountStatement>>,
-    /// Its rotations, the first one first.
-    pub rotations: Vec<Signed<Rotation>>,
+record! {
+    /// The statements that lead from an account's first key to a later one.
+    ///
+    /// ```
+    /// use tallymill_protocol::{KeyChain, Keypair, Network};
+    /// let first = Keypair::from_secret(&[1; 32]).public();
+    /// let network = Network::new("example").unwrap();
+    /// assert_eq!(KeyChain::default().keys(&network, first.into()), Ok(vec![first]));
+    /// ```
+    #[derive(Default)]
+    pub struct KeyChain("key-chain", 1 << 18) {
+        /// Its rotations, the first one first.
+        0 => rotations: List<Signed<Rotation>, MAX_ROTATIONS>,
+        /// The account's own statement. It is needed where the first rotation is signed by the recovery key.
+        1 => account: Option<Signed<AccountStatement>>,
+    }
 }
 
 impl KeyChain {
@@ -62,13 +64,13 @@ impl KeyChain {
     /// # Errors
     /// The first statement that does not follow from those before it.
     pub fn keys(&self, network: &Network, account: AccountId) -> Result<Vec<Key>, ChainError> {
-        if self.rotations.len() > MAX_ROTATIONS {
-            return Err(ChainError::TooLong(self.rotations.len()));
+        if self.rotations.0.len() > MAX_ROTATIONS {
+            return Err(ChainError::TooLong(self.rotations.0.len()));
         }
         let first = Key::from(account);
         let mut recovery = self.committed(network, account)?;
         let (mut keys, mut current) = (vec![first], first);
-        for (position, signed) in (1..).zip(&self.rotations) {
+        for (position, signed) in (1..).zip(&self.rotations.0) {
             let signer = *signed.signer();
             if signer != current && recovery != Some(Digest::of(signer.as_bytes())) {
                 return Err(ChainError::Signer { position, signer });
@@ -102,12 +104,12 @@ impl KeyChain {
     /// When a rotation does not decode.
     pub fn up_to(mut self, account: AccountId, key: &Key) -> Result<Option<Self>, DecodeError> {
         let mut current = Key::from(account);
-        for at in 0..=self.rotations.len() {
+        for at in 0..=self.rotations.0.len() {
             if current == *key {
-                self.rotations.truncate(at);
+                self.rotations.0.truncate(at);
                 return Ok(Some(self));
             }
-            let Some(next) = self.rotations.get(at) else { break };
+            let Some(next) = self.rotations.0.get(at) else { break };
             current = next.peek()?.key;
         }
         Ok(None)
@@ -169,7 +171,7 @@ mod tests {
 
     /// From key 1 to 2, and by the recovery key on to 3.
     fn chain() -> KeyChain {
-        let rotations = vec![pair(1).sign(&rotation(2, 1)), pair(102).sign(&rotation(3, 2))];
+        let rotations = List(vec![pair(1).sign(&rotation(2, 1)), pair(102).sign(&rotation(3, 2))]);
         KeyChain { account: None, rotations }
     }
 
@@ -185,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_first_key_is_recovered_by_what_the_account_committed_to() {
-        let rotations = vec![pair(101).sign(&rotation(2, 1))];
+        let rotations = List(vec![pair(101).sign(&rotation(2, 1))]);
         let blind = KeyChain { account: None, rotations: rotations.clone() };
         assert!(matches!(fault(&blind), ChainError::Signer { position: 1, .. }));
         let chain = KeyChain { account: Some(pair(1).sign(&statement())), rotations };
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn statements_of_others_elsewhere_or_out_of_turn_are_refused() {
-        let with = |signed| KeyChain { account: None, rotations: vec![signed] };
+        let with = |signed| KeyChain { account: None, rotations: List(vec![signed]) };
         let stranger = with(pair(9).sign(&rotation(9, 1)));
         assert!(matches!(fault(&stranger), ChainError::Signer { position: 1, .. }));
         let late = with(pair(1).sign(&rotation(2, 2)));
@@ -215,22 +217,22 @@ mod tests {
         );
         let old = KeyChain {
             account: None,
-            rotations: vec![pair(1).sign(&rotation(2, 1)), pair(1).sign(&rotation(3, 2))],
+            rotations: List(vec![pair(1).sign(&rotation(2, 1)), pair(1).sign(&rotation(3, 2))]),
         };
         assert!(matches!(fault(&old), ChainError::Signer { position: 2, .. }));
     }
 
     #[test]
     fn a_chain_of_too_many_rotations_is_not_read() {
-        let rotations = vec![pair(1).sign(&rotation(2, 1)); 257];
+        let rotations = List(vec![pair(1).sign(&rotation(2, 1)); 257]);
         assert_eq!(fault(&KeyChain { account: None, rotations }), ChainError::TooLong(257));
     }
 
     #[test]
     fn a_chain_ends_where_a_key_first_stands() {
         let up_to = |key| chain().up_to(account(), &pair(key).public()).unwrap();
-        assert_eq!(up_to(1).unwrap().rotations.len(), 0);
-        assert_eq!(up_to(2).unwrap().rotations.len(), 1);
+        assert_eq!(up_to(1).unwrap().rotations.0.len(), 0);
+        assert_eq!(up_to(2).unwrap().rotations.0.len(), 1);
         assert_eq!(up_to(3), Some(chain()));
         assert_eq!(up_to(4), None);
     }

@@ -21,7 +21,7 @@ use crate::api::{ApiError, Session};
 use crate::backoff::Backoff;
 use crate::blobs::BlobCache;
 use crate::execute::Execute;
-use crate::job::{GrantError, Loaded, Loader};
+use crate::job::{GrantError, Loaded, Loader, Owner};
 use crate::mode::{Command, Mode, NotNow};
 use crate::options::Options;
 use crate::outbox::Outbox;
@@ -55,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) execute: Arc<dyn Execute>,
     pub(crate) blobs: Arc<BlobCache>,
     pub(crate) outbox: Outbox,
+    pub(crate) owner: Owner,
 }
 
 pub(crate) struct Agent {
@@ -100,7 +101,7 @@ impl Agent {
         now: Status,
         status: watch::Sender<Status>,
     ) -> (Self, mpsc::Receiver<Event>) {
-        let Parts { options, session, execute, blobs, outbox } = parts;
+        let Parts { options, session, execute, blobs, outbox, owner } = parts;
         let (events, inbox) = mpsc::channel(MOST_EVENTS);
         let loader = Arc::new(Loader {
             session: session.clone(),
@@ -108,6 +109,7 @@ impl Agent {
             execute: execute.clone(),
             rules: options.rules.clone(),
             caps: options.caps,
+            owner,
         });
         let start = Instant::now();
         let agent = Self {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tallymill_protocol::work::{Grant, SegmentStart, VoidCause};
 use tallymill_protocol::{
-    Digest, Inputs, Lease, Manifest, Signed, Steps, TableEntry, TaskIndex, merkle, snapshot,
+    AccountId, Digest, Inputs, Key, KeyChain, Lease, Manifest, Signed, Steps, TableEntry,
+    TaskIndex, merkle, snapshot,
 };
 use tallymill_sandbox::{JobSpec, SegmentSpec, TaskSpec, Void, versions};
 
@@ -87,6 +88,15 @@ pub(crate) struct Loader {
     pub(crate) execute: Arc<dyn Execute>,
     pub(crate) rules: Rules,
     pub(crate) caps: Caps,
+    pub(crate) owner: Owner,
+}
+
+/// Who this machine belongs to, as far as it knows by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    pub(crate) account: AccountId,
+    /// The owner's key that is kept here; the first one where none is.
+    pub(crate) key: Key,
 }
 
 impl Loader {
@@ -131,11 +141,36 @@ impl Loader {
         if Manifest::id_of(signed.payload()) != lease.job {
             return Err(unavailable("the manifest is not the one that the lease's job names"));
         }
-        // The submitter's key may have been rotated since, so it need not be the account's first.
         let opened = signed.open(signed.signer());
         let manifest = opened.map_err(|error| unavailable(error.to_string()))?;
         manifest.validate().map_err(|error| unavailable(error.to_string()))?;
+        self.believe(lease, &manifest, signed.signer()).await?;
         Ok(manifest)
+    }
+
+    /// Whose job it is decides whether it is run, so the coordinator's word for that is not enough: the signer is the
+    /// submitter's first key, or a later one by a chain that starts there. Of the owner's own jobs it is this machine's
+    /// copy of the owner's key or one after it: keys that were moved away from may be in others' hands.
+    async fn believe(
+        &self,
+        lease: &Lease,
+        manifest: &Manifest,
+        signer: &Key,
+    ) -> Result<(), GrantError> {
+        let own = manifest.submitter == self.owner.account;
+        let known = if own { self.owner.key } else { manifest.submitter.into() };
+        if *signer == known {
+            return Ok(());
+        }
+        let path = format!("/api/v1/jobs/{}/keys", lease.job);
+        let chain: KeyChain = self.session.message(&path).await?;
+        let keys = chain.keys(&manifest.network, manifest.submitter);
+        let keys = keys.map_err(|error| unavailable(error.to_string()))?;
+        let mut later = keys.iter().skip_while(|key| **key != known);
+        if later.any(|key| key == signer) {
+            return Ok(());
+        }
+        Err(unavailable("the manifest is not signed by a key of its submitter's"))
     }
 
     async fn module(&self, digest: Digest) -> Result<Prepared, GrantError> {

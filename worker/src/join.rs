@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tallymill_protocol::{
-    AccountId, AccountStatement, CoordinatorId, Digest, HostBinding, HostId, Keypair, MAX_BINDING,
+    AccountId, AccountStatement, CoordinatorId, Digest, HostBinding, HostId, Key, Keypair, MAX_BINDING,
     Message as _, Micros, Network,
 };
 
@@ -202,6 +202,12 @@ impl Membership {
         write_chain(&chain_file(state), theirs.max(ours))?;
         self.expiry = binding.expiry;
         self.save(state)
+    }
+
+    /// The owner's key that is kept in this state directory; the account's first where none is.
+    pub(crate) fn owner_key(&self, state: &Path) -> Result<Key, KeyError> {
+        let kept = load(&owner_key(state))?;
+        Ok(kept.map_or(self.owner.into(), |pair| pair.public()))
     }
 
     /// Renews the binding when less than a third of its life is left and the owner's key is here.

@@ -11,6 +11,7 @@ use crate::api::{Api, ApiError, Session};
 use crate::blobs::{BlobCache, BlobError};
 use crate::execute::Execute;
 use crate::files::FileError;
+use crate::job::Owner;
 use crate::join::{JoinError, Membership, chain_file, host_key};
 use crate::keys::{KeyError, load_or_create};
 use crate::local;
@@ -99,7 +100,8 @@ impl Worker {
         let (status, shown) = watch::channel(first.clone());
         let (asks, inbox) = mpsc::channel(16);
         let listener = local::listen(&state)?;
-        let parts = Parts { options, session, execute, blobs, outbox };
+        let owner = Owner { account: membership.owner, key: membership.owner_key(&state)? };
+        let parts = Parts { options, session, execute, blobs, outbox, owner };
         let (agent, events) = Agent::new(parts, first, status);
         let agent = tokio::spawn(agent.run(inbox, events));
         let chores = vec![

@@ -1,6 +1,7 @@
 //! The chain of signatures: whole, and broken at each of its links.
 
 use tallymill_audit::{Doubt, Evidence, EvidenceError, check_signatures};
+use tallymill_protocol::cbor::List;
 use tallymill_protocol::{
     ChainError, Digest, HostId, Interface, JobId, Key, KeyChain, Keypair, LeaseDigest, MIN_SEGMENT,
     Micros, Network, Outcome, Receipt, Rotation, Segment, Steps, TaskIndex,
@@ -83,7 +84,7 @@ fn moved(world: &World, next: &Keypair, signer: &Keypair) -> KeyChain {
         sequence: 1,
         issued: Micros(1),
     };
-    KeyChain { account: None, rotations: vec![signer.sign(&rotation)] }
+    KeyChain { account: None, rotations: List(vec![signer.sign(&rotation)]) }
 }
 
 #[test]

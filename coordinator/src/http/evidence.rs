@@ -49,7 +49,7 @@ pub async fn of(
 }
 
 /// The statements that lead from the submitter's first key to the one that signed the manifest.
-async fn keys(app: &App, job: &JobRow) -> Result<KeyChain, Problem> {
+pub async fn keys(app: &App, job: &JobRow) -> Result<KeyChain, Problem> {
     let (account, signer) = (job.submitter, job.envelope.signer);
     if signer == account.into() {
         return Ok(KeyChain::default());
@@ -65,7 +65,7 @@ async fn keys(app: &App, job: &JobRow) -> Result<KeyChain, Problem> {
         for row in rows {
             match row.kind {
                 "account" => chain.account = Some(Signed::new(row.envelope)),
-                "rotation" => chain.rotations.push(Signed::new(row.envelope)),
+                "rotation" => chain.rotations.0.push(Signed::new(row.envelope)),
                 _ => {}
             }
         }

@@ -22,7 +22,7 @@ use super::model::jobs::{Job, Quote, Replica, Results, Submitted, Task, TaskDeta
 use super::model::{Bytes as Octets, Cbor, Done, Id, Part, jobs as model, names};
 use super::problem::Problem;
 use super::query::{self, JobsQuery, Paging, Query, RunQuery, SegmentQuery, TasksQuery};
-use super::{App, id, json as body_json, message, once, submission, unexpected};
+use super::{App, evidence, id, json as body_json, message, once, submission, unexpected};
 use crate::pipeline::Need;
 
 /// Why a job is stopped.
@@ -176,13 +176,34 @@ pub async fn manifest(
     Path(job): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Vec<u8>, Problem> {
-    let row = match caller.host {
-        Some(host) if app.pipeline.needs(host, Need::Manifest(id("id", &job)?)).await? => {
-            row(&app, &job).await?
+    Ok(leased_row(&app, &job, &caller).await?.envelope.to_bytes())
+}
+
+/// A host reads them of what it leases, private or not: it must not take the coordinator's word for who a submitter is.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}/keys",
+    responses((
+        status = 200, body = Cbor, content_type = "application/octet-stream",
+        description = "The submitter's chain of keys up to that one, in canonical CBOR",
+    )),
+)]
+pub async fn keys(
+    State(app): State<Arc<App>>,
+    Path(job): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Vec<u8>, Problem> {
+    let row = leased_row(&app, &job, &caller).await?;
+    Ok(evidence::keys(&app, &row).await?.to_bytes())
+}
+
+/// A job that the caller may see, or leases.
+async fn leased_row(app: &App, job: &str, caller: &Caller) -> Result<JobRow, Problem> {
+    match caller.host {
+        Some(host) if app.pipeline.needs(host, Need::Manifest(id("id", job)?)).await? => {
+            row(app, job).await
         }
-        _ => open_row(&app, &job, &caller).await?,
-    };
-    Ok(row.envelope.to_bytes())
+        _ => open_row(app, job, caller).await,
+    }
 }
 
 #[utoipa::path(

@@ -215,6 +215,7 @@ records! {
     ReportAnswer { root, verdicts, reason, next }
     SegmentStart { task, index, root, fuel, snapshot, length }
     Grant { lease, entries, inputs, proof, states }
+    KeyChain { rotations, account }
     WorkReply { answers, grants, stop, reasons, now }
 }
 
@@ -241,5 +242,5 @@ pub fn every_signed(check: &impl Check) {
 pub fn every_message(check: &impl Check) {
     every_signed(check);
     every!(check; Versions, Limits, Tariff, Delegate, File, Requirements, Segment, Receipt, SignedBytes, Accept, Progress,
-        ReportUpload, VoidEntry, WorkRequest, Position, ReportAnswer, SegmentStart, Grant, WorkReply, Steps);
+        ReportUpload, VoidEntry, WorkRequest, Position, ReportAnswer, SegmentStart, Grant, WorkReply, Steps, KeyChain);
 }

@@ -57,6 +57,12 @@ pub struct Inner {
     pub verdict: Verdict,
     /// Where the chain of reports stands; absent: any report is taken.
     pub chain: Option<Position>,
+    /// Who signs the jobs that are leased next.
+    pub signer: Keypair,
+    /// Whose they say they are; absent: of the account that begins with the signer's key.
+    pub submitter: Option<AccountId>,
+    /// The keys of every submitter, as it tells them.
+    pub keys: KeyChain,
     /// How the jobs that are leased next divide their tasks.
     steps: Option<Steps>,
     blobs: HashMap<Digest, Vec<u8>>,
@@ -70,7 +76,7 @@ fn now() -> Micros {
     Micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64)
 }
 
-fn network() -> Network {
+pub fn network() -> Network {
     Network::new("test.example/net").unwrap()
 }
 
@@ -93,6 +99,9 @@ impl Fake {
             uploaded: Vec::new(),
             verdict: Verdict::Settled,
             chain: None,
+            signer: Keypair::from_secret(&[2; 32]),
+            submitter: None,
+            keys: KeyChain::default(),
             steps: None,
             blobs: HashMap::from([(Digest::of(MODULE), MODULE.to_vec())]),
             manifests: HashMap::new(),
@@ -113,6 +122,7 @@ impl Fake {
             .route("/api/v1/login/challenge", post(challenge))
             .route("/api/v1/login", post(login))
             .route("/api/v1/jobs/{id}/manifest", get(manifest))
+            .route("/api/v1/jobs/{id}/keys", get(keys))
             .route("/api/v1/blobs/{digest}", get(blob).put(upload))
             .route("/api/v1/work", post(work))
             .layer(DefaultBodyLimit::max(32 << 20))
@@ -206,7 +216,7 @@ impl Fake {
 
 impl Inner {
     fn lease(&mut self, inputs: Inputs, first: u32, count: u32) -> Signed<Lease> {
-        let submitter = Keypair::from_secret(&[2; 32]);
+        let submitter = self.submitter.unwrap_or(self.signer.public().into());
         let coordinator = CoordinatorId::from(self.pair.public());
         let manifest = Manifest {
             format: 1,
@@ -214,8 +224,8 @@ impl Inner {
             coordinators: List(vec![coordinator]),
             delegates: List::default(),
             nonce: Nonce([self.attempts.len() as u8; 16]),
-            payer: submitter.public().into(),
-            submitter: submitter.public().into(),
+            payer: submitter,
+            submitter,
             module: Digest::of(MODULE),
             versions: tallymill_sandbox::versions(),
             inputs,
@@ -236,7 +246,7 @@ impl Inner {
             interface: if self.steps.is_some() { Interface::Step } else { Interface::Command },
             steps: self.steps,
         };
-        let signed = submitter.sign(&manifest);
+        let signed = self.signer.sign(&manifest);
         let job = Manifest::id_of(signed.payload());
         self.manifests.insert(job.to_string(), signed.to_bytes());
         let binding = self.bindings.last().unwrap();
@@ -324,6 +334,10 @@ async fn login(State(fake): State<Fake>, body: Bytes) -> Json<Value> {
     assert_eq!(login.purpose.0, "worker");
     fake.lock().logins += 1;
     Json(json!({ "token": "t", "expires": now().plus(3600 * Micros::SECOND).0.to_string() }))
+}
+
+async fn keys(State(fake): State<Fake>) -> Vec<u8> {
+    fake.lock().keys.to_bytes()
 }
 
 async fn manifest(State(fake): State<Fake>, Path(id): Path<String>) -> Vec<u8> {

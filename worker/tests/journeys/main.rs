@@ -8,6 +8,7 @@
 )]
 
 mod fake;
+mod forged;
 mod keeping;
 mod steps;
 mod world;
