@@ -3,13 +3,11 @@
 //! Nothing counts or stops such a run but what the engine offers, so this is for programs of one's own.
 
 use tallymill_protocol::work::VoidCause;
-use wasmtime::{
-    AsContextMut as _, Caller, InstanceAllocationStrategy, InstancePre, Linker, Module, Store,
-};
+use wasmtime::{InstanceAllocationStrategy, InstancePre, Linker, Module, Store};
 
 use crate::engine::{EngineError, config, pool};
 use crate::task::{TaskSpec, Void};
-use crate::wasi::{self, Ending, Guest, Halt, Host, Memory};
+use crate::wasi::{self, Ending, Guest, Host};
 
 /// What a run may use where the engine counts: more than any run uses.
 const FUEL: u64 = 1 << 62;
@@ -35,22 +33,16 @@ struct Cell {
 struct Ended(Ending);
 
 impl Host for Cell {
-    fn call(
-        caller: &mut Caller<'_, Self>,
-        function: impl FnOnce(&mut Guest, &mut Memory<'_>) -> Result<(), Halt>,
-    ) -> wasmtime::Result<u32> {
-        let answer = match caller.data().memory {
-            Some(memory) => {
-                let (bytes, cell) = memory.data_and_store_mut(caller.as_context_mut());
-                function(&mut cell.guest, &mut Memory(bytes))
-            }
-            None => function(&mut caller.data_mut().guest, &mut Memory(&mut [])),
-        };
-        match answer {
-            Ok(()) => Ok(0),
-            Err(Halt::Errno(errno)) => Ok(errno.code()),
-            Err(Halt::End(ending)) => Err(Ended(ending).into()),
-        }
+    fn guest(&mut self) -> &mut Guest {
+        &mut self.guest
+    }
+
+    fn memory(&self) -> Option<wasmtime::Memory> {
+        self.memory
+    }
+
+    fn ended(ending: Ending) -> wasmtime::Error {
+        Ended(ending).into()
     }
 }
 

@@ -1,12 +1,13 @@
 //! One task, from a fresh instance to its result.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rustix::time::{ClockId, clock_gettime};
 use tallymill_meter::abi::{self, Cause};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, Outcome, Trap};
-use wasmtime::{
-    AsContextMut as _, Caller, Func, Global, Instance, ModuleExport, ResourceLimiter, Store, Val,
-};
+use wasmtime::{Func, Global, Instance, ModuleExport, ResourceLimiter, Store, Val};
 
 use crate::engine::CompiledModule;
 use crate::profile::{PAGE, extents};
@@ -14,7 +15,7 @@ use crate::profile::{PAGE, extents};
 /// Bytes of a page, as a size of memory.
 const PAGE_BYTES: usize = 65_536;
 use crate::task::{TaskResult, TaskSpec, Void};
-use crate::wasi::{Ending, Guest, Halt, Host, Memory};
+use crate::wasi::{Ending, Guest, Host};
 use crate::watch::{Page, Pulse, Shown};
 
 /// What a store holds: the guest's state and its memory.
@@ -22,6 +23,8 @@ pub(crate) struct Cell {
     guest: Guest,
     memory: Option<wasmtime::Memory>,
     extents: (usize, usize),
+    /// Whether the run is to stop.
+    stop: Arc<AtomicBool>,
 }
 
 impl Cell {
@@ -62,6 +65,8 @@ enum HostEnd {
     Exit(u8),
     #[error("output limit reached")]
     OutputExceeded,
+    #[error("stopped at a call of the host")]
+    Stopped,
 }
 
 impl From<Ending> for HostEnd {
@@ -74,22 +79,20 @@ impl From<Ending> for HostEnd {
 }
 
 impl Host for Cell {
-    fn call(
-        caller: &mut Caller<'_, Self>,
-        function: impl FnOnce(&mut Guest, &mut Memory<'_>) -> Result<(), Halt>,
-    ) -> wasmtime::Result<u32> {
-        let answer = match caller.data().memory {
-            Some(memory) => {
-                let (bytes, cell) = memory.data_and_store_mut(caller.as_context_mut());
-                function(&mut cell.guest, &mut Memory(bytes))
-            }
-            None => function(&mut caller.data_mut().guest, &mut Memory(&mut [])),
-        };
-        match answer {
-            Ok(()) => Ok(0),
-            Err(Halt::Errno(errno)) => Ok(errno.code()),
-            Err(Halt::End(ending)) => Err(HostEnd::from(ending).into()),
-        }
+    fn guest(&mut self) -> &mut Guest {
+        &mut self.guest
+    }
+
+    fn memory(&self) -> Option<wasmtime::Memory> {
+        self.memory
+    }
+
+    fn ended(ending: Ending) -> wasmtime::Error {
+        HostEnd::from(ending).into()
+    }
+
+    fn stopped(&self) -> Option<wasmtime::Error> {
+        self.stop.load(Ordering::Relaxed).then(|| HostEnd::Stopped.into())
     }
 }
 
@@ -155,7 +158,7 @@ impl<'m> Run<'m> {
         // The meter's own memory and table have the sizes they need, whatever the limits for the guest's are.
         let extents =
             ((pages as usize).max(1) * PAGE_BYTES, (entries as usize).max(module.hooks()));
-        let cell = Cell { guest: Guest::new(task), memory: None, extents };
+        let cell = Cell { guest: Guest::new(task), memory: None, extents, stop: pulse.switch() };
         let mut store = Store::new(module.engine.inner(), cell);
         store.limiter(|cell| cell);
         Self { shown: None, pulse, module, store, instance: None, limits: task.job.limits }
@@ -314,6 +317,7 @@ impl<'m> Run<'m> {
             let outcome = match end {
                 HostEnd::Exit(code) => Outcome::Exited(*code),
                 HostEnd::OutputExceeded => Outcome::OutputExceeded,
+                HostEnd::Stopped => Outcome::Stopped,
             };
             return Ok((outcome, flushed.min(limit)));
         }

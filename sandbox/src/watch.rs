@@ -1,18 +1,20 @@
 //! Looking into a run from outside, and ending it: by a page that the running module looks at and writes to at every slice.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tallymill_meter::abi::{BOUND_AT, PROGRESS_AT, STOP};
 
 /// A run's pulse: the fuel it has used, and a switch that stops it. Serves one run after the other.
 #[derive(Debug, Default)]
-pub struct Pulse(Mutex<State>);
+pub struct Pulse {
+    state: Mutex<State>,
+    stop: Arc<AtomicBool>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    stop: bool,
     /// Fuel at the last slice of a run that is over.
     fuel: u64,
     /// Fuel of the task before the run.
@@ -29,10 +31,10 @@ impl Pulse {
         state.page.as_ref().map_or(state.fuel, |page| page.progress().saturating_sub(state.before))
     }
 
-    /// Ends the run under way at its next slice, or the next run at its first.
+    /// Ends the run under way at its next slice or call of the host, or the next run at its first.
     pub fn stop(&self) {
-        let mut state = self.state();
-        state.stop = true;
+        let state = self.state();
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(page) = &state.page {
             page.bound(STOP);
         }
@@ -41,13 +43,19 @@ impl Pulse {
     /// Whether it was told to stop.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.state().stop
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What calls of the host look at.
+    pub(crate) fn switch(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
     }
 
     /// Makes it ready for another run, which is `stopped` before it begins or is not.
     pub fn reset(&self, stopped: bool) {
         let mut state = self.state();
-        (state.stop, state.fuel, state.before) = (stopped, 0, 0);
+        (state.fuel, state.before) = (0, 0);
+        self.stop.store(stopped, Ordering::Relaxed);
     }
 
     /// Says how much of the task's fuel earlier runs used: whoever looks in is told what this one has.
@@ -58,13 +66,13 @@ impl Pulse {
     /// Shows a run that may use up to `bound`, until what is answered is dropped.
     pub(crate) fn show(&self, page: Page, bound: i64) -> Shown<'_> {
         let mut state = self.state();
-        page.bound(if state.stop { STOP } else { bound });
+        page.bound(if self.is_stopped() { STOP } else { bound });
         state.page = Some(page);
         Shown(self)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tallymill_protocol::{
-    AccountId, AccountStatement, CoordinatorId, Digest, HostBinding, HostId, Key, Keypair, MAX_BINDING,
-    Message as _, Micros, Network,
+    AccountId, AccountStatement, CoordinatorId, Digest, HostBinding, HostId, Key, Keypair,
+    MAX_BINDING, Message as _, Micros, Network,
 };
 
 use crate::api::{Api, ApiError, number, parsed};

@@ -5,6 +5,7 @@ mod kept;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::contents::Contents;
 use super::errno::Errno;
 
 /// Longest path, bytes.
@@ -27,21 +28,25 @@ pub(crate) enum Node {
     /// A read-only input.
     Input(Arc<[u8]>),
     /// A file the guest made.
-    File(Vec<u8>),
+    File(Contents),
 }
 
 impl Node {
     /// Size in bytes; 0 for directories.
     pub(crate) fn size(&self) -> u64 {
-        self.contents().map_or(0, |bytes| bytes.len() as u64)
+        match self {
+            Self::Directory(_) => 0,
+            Self::Input(bytes) => bytes.len() as u64,
+            Self::File(contents) => contents.len(),
+        }
     }
 
-    /// The bytes of a file.
-    pub(crate) fn contents(&self) -> Result<&[u8], Errno> {
+    /// Copies the bytes of a file from `at` on, as far as there are some, and says how many.
+    pub(crate) fn read(&self, at: u64, target: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Directory(_) => Err(Errno::IsDirectory),
-            Self::Input(bytes) => Ok(bytes),
-            Self::File(bytes) => Ok(bytes),
+            Self::Input(bytes) => Ok(copy_from(bytes, at, target)),
+            Self::File(contents) => Ok(contents.read(at, target)),
         }
     }
 
@@ -52,6 +57,14 @@ impl Node {
             Self::Input(_) | Self::File(_) => 4,
         }
     }
+}
+
+/// Copies what stands at `position` to `target`, as far as there is something, and says how much.
+pub(crate) fn copy_from(source: &[u8], position: u64, target: &mut [u8]) -> usize {
+    let rest = usize::try_from(position).ok().and_then(|at| source.get(at..)).unwrap_or(&[]);
+    let count = rest.len().min(target.len());
+    target[..count].copy_from_slice(&rest[..count]);
+    count
 }
 
 #[derive(Debug)]
@@ -197,7 +210,7 @@ impl Files {
 
     /// Makes an empty file at a free place.
     pub(crate) fn create(&mut self, place: &Place<'_>) -> Result<NodeId, Errno> {
-        self.add(place, Node::File(Vec::new()))
+        self.add(place, Node::File(Contents::default()))
     }
 
     /// Makes a directory at a free place.
@@ -322,14 +335,13 @@ impl Files {
         if end > size {
             self.resize(id, end)?;
         }
-        let at = usize::try_from(at).map_err(|_| Errno::NoSpace)?;
-        self.contents_mut(id)?[at..at + fits].copy_from_slice(&bytes[..fits]);
+        self.contents_mut(id)?.write(at, &bytes[..fits]);
         Ok(fits)
     }
 
-    fn contents_mut(&mut self, id: NodeId) -> Result<&mut Vec<u8>, Errno> {
+    fn contents_mut(&mut self, id: NodeId) -> Result<&mut Contents, Errno> {
         match &mut self.slot(id)?.node {
-            Node::File(bytes) => Ok(bytes),
+            Node::File(contents) => Ok(contents),
             Node::Input(_) => Err(Errno::ReadOnly),
             Node::Directory(_) => Err(Errno::IsDirectory),
         }
@@ -337,18 +349,13 @@ impl Files {
 
     /// Cuts or extends a file with zeros.
     pub(crate) fn resize(&mut self, id: NodeId, size: u64) -> Result<(), Errno> {
-        let before = self.contents_mut(id)?.len() as u64;
+        let before = self.contents_mut(id)?.len();
         if size > before {
             self.spend(size - before)?;
         } else {
             self.used = self.used.saturating_sub(before - size);
         }
-        let size = usize::try_from(size).map_err(|_| Errno::NoSpace)?;
-        let bytes = self.contents_mut(id)?;
-        bytes.resize(size, 0);
-        if size == 0 {
-            bytes.shrink_to_fit();
-        }
+        self.contents_mut(id)?.resize(size);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //! Nothing here knows an engine either: a function takes the [`Guest`], its memory as bytes, and integers. `table` is the one list of
 //! functions; the meter's import list, `link` for our engine and [`Session`] for any other are made from it.
 
+mod contents;
 mod errno;
 mod files;
 mod guest;

@@ -1,6 +1,7 @@
 //! Reading and writing descriptors.
 
 use super::errno::Errno;
+use super::files::copy_from;
 use super::guest::{Guest, Handle};
 use super::memory::Memory;
 use super::{Answer, Ending, Halt, MAX_TRANSFER};
@@ -10,8 +11,9 @@ const MAX_VECTORS: u32 = 1024;
 /// Flag of a file whose writes go to its end.
 const APPEND: u16 = 1;
 
-/// Calls `part` with every non-empty part of a vector until it answers less than it was given, and sums the answers.
-/// What is beyond [`MAX_TRANSFER`] is left for another call.
+/// Calls `part` with every part of a vector until it answers less than it was given, and sums the answers.
+/// What is beyond [`MAX_TRANSFER`] is left for another call. If a part leaves memory nothing is moved: bytes that were moved are paid
+/// only by calls that succeed.
 fn each_part(
     memory: &mut Memory<'_>,
     vectors: u32,
@@ -20,6 +22,16 @@ fn each_part(
 ) -> Result<u32, Halt> {
     if count > MAX_VECTORS {
         return Err(Errno::Invalid.into());
+    }
+    let mut left = MAX_TRANSFER;
+    for index in 0..count {
+        let (at, length) = memory.vector(vectors, index)?;
+        let length = length.min(left);
+        memory.bytes(at, length)?;
+        left -= length;
+        if left == 0 {
+            break;
+        }
     }
     let mut done = 0;
     for index in 0..count {
@@ -33,13 +45,6 @@ fn each_part(
         }
     }
     Ok(done)
-}
-
-fn copy_from(source: &[u8], position: u64, target: &mut [u8]) -> usize {
-    let rest = usize::try_from(position).ok().and_then(|at| source.get(at..)).unwrap_or(&[]);
-    let count = rest.len().min(target.len());
-    target[..count].copy_from_slice(&rest[..count]);
-    count
 }
 
 pub(super) fn fd_read(
@@ -94,9 +99,9 @@ fn read_file(
     if !file.readable {
         return Err(Errno::BadFd.into());
     }
-    let contents = guest.files.node(file.node)?.contents()?;
+    let node = guest.files.node(file.node)?;
     each_part(memory, vectors, count, |target| {
-        let moved = copy_from(contents, at, target);
+        let moved = node.read(at, target)?;
         at += moved as u64;
         Ok(moved)
     })

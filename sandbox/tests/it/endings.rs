@@ -214,6 +214,30 @@ fn a_stopped_run_owes_the_fuel_of_its_slice() {
 }
 
 #[test]
+fn a_guest_of_long_calls_of_the_host_is_stopped_between_two_of_them() {
+    // A MiB of randomness for each dozen of fuel: a slice would take minutes.
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory (export "memory") 17)
+        (func (export "_start") (loop $again
+            (drop (call $random (i32.const 0) (i32.const 1048576)))
+            (br $again))))"#;
+    let module = compiled(&module(text));
+    let pulse = Pulse::default();
+    std::thread::scope(|scope| {
+        let run = || with_stack(|| run_task(&module, &task(endless(), b""), &pulse)).unwrap();
+        let run = scope.spawn(run);
+        while pulse.fuel() == 0 {
+            std::thread::yield_now();
+        }
+        pulse.stop();
+        let result = run.join().unwrap().unwrap();
+        assert_eq!(result.outcome, Outcome::Stopped);
+        assert!(result.fuel > 0 && result.fuel < SLICE, "{}", result.fuel);
+    });
+}
+
+#[test]
 fn a_run_stopped_before_it_begins_ends_at_its_first_look() {
     let pulse = Pulse::default();
     pulse.stop();

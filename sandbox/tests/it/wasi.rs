@@ -82,6 +82,28 @@ fn arguments_and_environment_come_from_the_job_alone() {
 }
 
 #[test]
+fn nothing_is_moved_when_a_later_part_leaves_memory() {
+    // A part of four bytes, then one of a byte behind all memory.
+    let vectors =
+        "(data (i32.const 0) \"\\40\\00\\00\\00\\04\\00\\00\\00\\ff\\ff\\ff\\ff\\01\\00\\00\\00\")";
+    let body = |call: &str, fd: u32| {
+        format!(
+            "(i32.store (i32.const 96) (call {call} (i32.const {fd}) (i32.const 0) (i32.const 2) (i32.const 80)))"
+        )
+    };
+    let with = |name: &str, fd| {
+        let text = prints(&[name], vectors, &body(&format!("${name}"), fd), 64, 36);
+        ended(&text, job(), b"gone")
+    };
+    let (read, written, logged) = (with("fd_read", 0), with("fd_write", 1), with("fd_write", 2));
+    for result in [&read, &written, &logged] {
+        assert_eq!(result.output[..4], [0; 4]);
+        assert_eq!((result.output.len(), result.output[32]), (36, 21));
+    }
+    assert_eq!(logged.log.len(), 0);
+}
+
+#[test]
 fn pointers_out_of_memory_are_faults() {
     let far = "(i32.const 0x7fffffff)";
     let calls = [

@@ -14,9 +14,16 @@ const MAX_VECTORS = 1024;
 const APPEND = 1;
 const MAX_POSITION = 2n ** 63n - 1n;
 
-/** Calls `part` with every part of a vector until it answers less than it was given, and sums the answers. */
+/**
+ * Calls `part` with every part of a vector until it answers less than it was given, and sums the answers.
+ * If a part leaves memory nothing is moved: bytes that were moved are paid only by calls that succeed.
+ */
 function eachPart(memory, vectors, count, part) {
   if (count > MAX_VECTORS) fail(E.INVALID);
+  for (let index = 0, left = MAX_TRANSFER; index < count && left > 0; index += 1) {
+    const [at, wanted] = memory.vector(vectors, index);
+    left -= memory.bytes(at, Math.min(wanted, left)).length;
+  }
   let done = 0;
   for (let index = 0; index < count; index += 1) {
     const [at, wanted] = memory.vector(vectors, index);

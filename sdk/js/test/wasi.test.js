@@ -59,6 +59,16 @@ test("pointers out of the memory are EFAULT, before anything happens where the r
   assert.equal(call.fd_write(1, -8, 1, 16), E.FAULT);
 });
 
+test("nothing is moved when a later part leaves the memory", () => {
+  const { call, vector, guest, text } = world();
+  vector(0, 100, 4);
+  vector(8, -1, 1);
+  for (const stream of [1, 2]) assert.equal(call.fd_write(stream, 0, 2, 16), E.FAULT);
+  assert.deepEqual([guest.output.length, guest.log.length], [0, 0]);
+  assert.equal(call.fd_read(0, 0, 2, 16), E.FAULT);
+  assert.equal(text(100, 4), "\0\0\0\0");
+});
+
 test("files are made, moved, listed in the order of bytes, and paid for", () => {
   const files = [{ name: "z", bytes: utf8("last") }];
   const { call, open, put, text, view } = world({ files });

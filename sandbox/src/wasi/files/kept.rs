@@ -22,7 +22,7 @@ impl Files {
             }
             // Inputs come first of all, in their order, and are never removed.
             Node::Input(_) => Content::Input(small(id.saturating_sub(1))),
-            Node::File(bytes) => Content::File(bytes.clone()),
+            Node::File(bytes) => Content::File(bytes.to_vec()),
         };
         let node = |(id, slot): (NodeId, &Option<Slot>)| {
             let slot = slot.as_ref()?;
@@ -109,7 +109,7 @@ fn slot(kept: &KeptNode, inputs: &[InputFile]) -> Result<(Slot, u64), Misfit> {
             (Node::Input(input.bytes.clone()), 0)
         }
         Content::File(bytes) => {
-            (Node::File(bytes.clone()), ENTRY_COST.saturating_add(bytes.len() as u64))
+            (Node::File(bytes.as_slice().into()), ENTRY_COST.saturating_add(bytes.len() as u64))
         }
     };
     Ok((Slot { node, linked: kept.linked, opened: 0 }, cost))
