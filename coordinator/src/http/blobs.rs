@@ -56,9 +56,12 @@ pub async fn upload(
     Ok(StatusCode::CREATED)
 }
 
-/// The length that an upload announces, if it is one that this coordinator takes.
+/// The length that an upload announces, if it is one that this coordinator takes. Clients do not announce that there is no body.
 fn announced(app: &App, headers: &HeaderMap) -> Result<u64, Problem> {
-    let value = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let value = match headers.get(header::CONTENT_LENGTH) {
+        None if !headers.contains_key(header::TRANSFER_ENCODING) => Some("0"),
+        value => value.and_then(|value| value.to_str().ok()),
+    };
     let length = value.and_then(|text| text.parse().ok()).ok_or_else(|| {
         let (status, detail) = (StatusCode::LENGTH_REQUIRED, "content-length: announce the length");
         let problem = Problem::new(status, "length", detail).about("content-length");

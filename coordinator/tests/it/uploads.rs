@@ -58,6 +58,19 @@ async fn an_equal_blob_counts_once_and_a_failed_upload_not_at_all() {
 }
 
 #[tokio::test]
+async fn an_upload_without_a_body_is_the_empty_blob() {
+    let world = World::start().await;
+    let payer = world.person(2, 0).await;
+    let upload = |digest| {
+        let path = format!("/api/v1/blobs/{digest}");
+        world.call(Method::PUT, &path).bearer_auth(&payer.token).send()
+    };
+    assert_eq!(upload(Digest::of(b"")).await.unwrap().status(), 201);
+    let told = problem(upload(Digest::of(b"x")).await.unwrap(), 422).await;
+    assert_eq!(told["field"], "digest");
+}
+
+#[tokio::test]
 async fn an_upload_without_a_length_is_411_and_a_long_one_is_refused_before_its_bytes() {
     let world = World::start().await;
     let payer = world.person(2, 0).await;
