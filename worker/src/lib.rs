@@ -13,6 +13,7 @@ mod api;
 mod backoff;
 mod blobs;
 mod execute;
+mod failed;
 mod files;
 mod idle;
 mod job;

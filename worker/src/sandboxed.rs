@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{AccountId, Digest};
 use tallymill_sandbox::{
-    Cache, CacheError, ENGINE_NAME, Launcher, Runner, SegmentResult, SegmentSpec, TaskSpec, Void,
-    prepare,
+    Cache, CacheError, ENGINE_NAME, Launcher, PrepareError, Runner, SegmentResult, SegmentSpec,
+    TaskSpec, Void, prepare,
 };
 
 use crate::execute::{Control, Execute, Finished, Placement, Prepared};
+use crate::failed::Failed;
 use crate::idle::Idle;
 
 /// Most children that wait for more of the same work.
@@ -60,6 +61,7 @@ pub struct Sandboxed {
     cache: Cache,
     wall: Duration,
     ready: Mutex<Ready>,
+    failed: Mutex<Failed>,
     idle: Mutex<Idle<Tenant, Runner>>,
 }
 
@@ -76,7 +78,8 @@ impl Sandboxed {
     ) -> Result<Self, CacheError> {
         let cache = Cache::open(dir, quota)?;
         let idle = Mutex::new(Idle::new(MOST_IDLE, LONGEST_IDLE));
-        Ok(Self { launcher, cache, wall, ready: Mutex::default(), idle })
+        let (ready, failed) = (Mutex::default(), Mutex::default());
+        Ok(Self { launcher, cache, wall, ready, failed, idle })
     }
 
     fn ready(&self) -> MutexGuard<'_, Ready> {
@@ -85,6 +88,24 @@ impl Sandboxed {
 
     fn idle(&self) -> MutexGuard<'_, Idle<Tenant, Runner>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile(&self, module: Digest, bytes: &[u8]) -> Result<tallymill_sandbox::Prepared, Void> {
+        let known = self.failed().why(&module, Instant::now());
+        if let Some(why) = known {
+            return Err(why);
+        }
+        prepare(Some(&self.cache), &self.launcher, bytes).map_err(|error| {
+            let why = Void::new(VoidCause::Compile, error.to_string());
+            if is_the_modules_doing(&error) {
+                self.failed().note(module, why.clone(), Instant::now());
+            }
+            why
+        })
     }
 
     fn runner(&self, tenant: &Tenant) -> Option<Runner> {
@@ -111,6 +132,12 @@ impl Sandboxed {
     }
 }
 
+/// Whether the next attempt would most likely end in the same way.
+const fn is_the_modules_doing(error: &PrepareError) -> bool {
+    use PrepareError::{Refused, TooCostly, TooLong};
+    matches!(error, Refused(_) | TooLong { .. } | TooCostly { .. })
+}
+
 impl Execute for Sandboxed {
     fn ready(&self, module: &Digest) -> Option<Prepared> {
         let prepared = Self::ready(self).get(module)?;
@@ -121,8 +148,7 @@ impl Execute for Sandboxed {
         let known = Self::ready(self).get(&module);
         let prepared = match known {
             Some(prepared) => prepared,
-            None => prepare(Some(&self.cache), &self.launcher, bytes)
-                .map_err(|error| Void::new(VoidCause::Compile, error.to_string()))?,
+            None => self.compile(module, bytes)?,
         };
         let metered = prepared.metered;
         Self::ready(self).insert(module, prepared);

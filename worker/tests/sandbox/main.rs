@@ -157,3 +157,21 @@ fn module_that_cannot_be_is_void_and_never_ready() {
     assert_eq!(void.cause, VoidCause::Compile);
     assert_eq!(world.execute.ready(&Digest::of(b"junk")), None);
 }
+
+#[test]
+fn a_module_that_cannot_be_made_ready_costs_one_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("child");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_worker-child"), &program).unwrap();
+    let launcher = Launcher::program(&program);
+    let minute = Duration::from_secs(60);
+    let execute = Sandboxed::open(launcher, &dir.path().join("m"), 64 << 20, minute).unwrap();
+    let prepare = |bytes: &[u8]| execute.prepare(Digest::of(bytes), bytes).unwrap_err();
+    let first = prepare(b"no module");
+    assert!(first.detail.contains("rule 1"), "{first}");
+    // Nothing can be started any more, and for this module nothing has to be.
+    std::fs::remove_file(&program).unwrap();
+    assert_eq!(prepare(b"no module"), first);
+    let other = prepare(b"another");
+    assert!(other.detail.contains("No such file"), "{other}");
+}
