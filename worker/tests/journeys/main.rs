@@ -11,6 +11,7 @@ mod fake;
 mod forged;
 mod keeping;
 mod steps;
+mod taken_over;
 mod world;
 
 use std::sync::atomic::Ordering::SeqCst;

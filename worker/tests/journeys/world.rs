@@ -123,7 +123,11 @@ impl World {
     }
 
     pub async fn start(&mut self) {
-        let execute = self.execute.clone();
+        self.start_on(self.execute.clone()).await;
+    }
+
+    /// Starts the worker with something else to run its tasks.
+    pub async fn start_on(&mut self, execute: Arc<impl Execute>) {
         self.handle = Some(Worker::start(self.options.clone(), execute).await.unwrap());
     }
 
