@@ -28,7 +28,9 @@ pub enum PrepareError {
     #[error("{0}")]
     Refused(String),
     /// It is longer than any module may be.
-    #[error("the module has {found} bytes, at most {limit}")]
+    #[error(
+        "rule 12 (screening limits): too many bytes of the module at offset 0: {found}, at most {limit}"
+    )]
     TooLong {
         /// Bytes it has.
         found: u64,

@@ -1,6 +1,6 @@
 //! What processes used, as the kernel counts it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::Context;
@@ -26,6 +26,19 @@ pub(crate) fn micros(roots: &[u32]) -> anyhow::Result<u64> {
 pub(crate) fn peak_mib(process: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     peak_kib(&status).map(|kib| kib / 1024).context("/proc/PID/status has no VmHWM line")
+}
+
+/// The most physical memory a process ever held, KiB; nothing if it has ended.
+pub(crate) fn peak_kib_of(process: u32) -> Option<u64> {
+    peak_kib(&fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+}
+
+/// The living children of a process's children.
+pub(crate) fn grandchildren(process: u32) -> BTreeSet<u32> {
+    let processes = all().unwrap_or_default();
+    let below = |id: u32| processes.get(&id).map(|process| process.parent);
+    let ids = processes.keys().copied();
+    ids.filter(|id| below(*id).and_then(below) == Some(process)).collect()
 }
 
 fn peak_kib(status: &str) -> Option<u64> {

@@ -8,6 +8,7 @@ mod crash;
 mod demo;
 mod fuzz;
 mod guests;
+mod hostile;
 mod load;
 mod measure;
 mod network;
@@ -53,6 +54,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
     Crash(crash::Options),
+    /// Send guests that mean harm through a network, and measure what they cost; one JSON line.
+    Hostile,
     /// Run the same metered modules on every engine and compare; one JSON line.
     Portable(portable::Options),
 }
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::FitCosts(options) => measure::fit_costs(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Crash(options) => crash::run(&options),
+        Command::Hostile => hostile::run(),
         Command::Portable(options) => portable::run(&options),
     };
     // Without the backtrace that returning the error would print: these errors are for people.

@@ -62,12 +62,16 @@ impl Growth {
 
     /// Pushes the size asked for as a 64-bit number, where it cannot wrap.
     fn wanted(&self, code: &mut InstructionSink<'_>) {
+        self.size(code);
+        code.i64_extend_i32_u().local_get(self.delta).i64_extend_i32_u().i64_add();
+    }
+
+    fn size(&self, code: &mut InstructionSink<'_>) {
         if self.table {
             code.table_size(0);
         } else {
             code.memory_size(0);
         }
-        code.i64_extend_i32_u().local_get(self.delta).i64_extend_i32_u().i64_add();
     }
 
     fn pay(&self, code: &mut InstructionSink<'_>, layout: &Layout, costs: &CostTable) {
@@ -78,11 +82,16 @@ impl Growth {
     }
 
     fn grow(&self, code: &mut InstructionSink<'_>, layout: &Layout) {
+        // Nothing more is there already: an engine would take a system call to find that out.
+        code.local_get(self.delta).i32_eqz().if_(BlockType::Result(ValType::I32));
+        self.size(code);
+        code.else_();
         if self.table {
             code.local_get(0).local_get(self.delta).table_grow(0);
         } else {
             code.local_get(self.delta).memory_grow(0);
         }
+        code.end();
         code.local_tee(self.answer).i32_const(REFUSED).i32_eq().if_(BlockType::Empty);
         stop_for(code, layout, Cause::Growth);
         code.end();

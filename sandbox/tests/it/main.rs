@@ -13,6 +13,7 @@ mod confinement;
 mod determinism;
 mod endings;
 mod guest;
+mod hostile;
 mod liars;
 mod steps;
 mod wasi;

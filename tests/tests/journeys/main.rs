@@ -9,6 +9,7 @@ mod credit;
 mod disk;
 mod examples;
 mod first_job;
+mod hostile;
 mod keys;
 mod local;
 mod operator;
