@@ -187,7 +187,9 @@ impl MeterError {
     }
 
     pub(crate) fn invalid(error: &wasmparser::BinaryReaderError, function: Option<u32>) -> Self {
-        Self::Invalid { message: error.message().to_owned(), offset: error.offset(), function }
+        // Some of the validator's messages have many lines.
+        let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Invalid { message, offset: error.offset(), function }
     }
 }
 

@@ -123,6 +123,8 @@ fn bytes_that_are_no_module() {
         assert!(error.is_err() || wasmparser::validate(&whole[..len]).is_ok(), "{len}");
     }
     assert!(meter(b"\0asm\x01\0\0\0garbage", &crate::host::profile()).is_err());
+    let text = meter(b"#!/bin/sh", &crate::host::profile()).unwrap_err().to_string();
+    assert!(text.starts_with("rule 1 ") && text.lines().count() == 1, "{text}");
 }
 
 #[test]
