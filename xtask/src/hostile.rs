@@ -183,12 +183,14 @@ async fn honest(client: &Client) -> anyhow::Result<()> {
 fn table(seen: &[Seen], figures: &Figures) {
     note(format!("{:26} {:9} {:>5}  contained by", "guest", "past, ms", "MiB"));
     for Seen { guest, contained, peak_mib } in seen {
+        // Whoever refuses may be gone before anybody looks.
+        let peak = if *peak_mib == 0 { "-".to_owned() } else { peak_mib.to_string() };
         let past = figures.past.get(guest.name).map_or("-".to_owned(), Past::to_string);
         let by = contained.as_ref().map_or_else(
             |error| format!("NOT CONTAINED: {error}"),
             |said| format!("{said} ({})", guest.by),
         );
-        note(format!("{:26} {past:9} {peak_mib:>5}  {by}", guest.name));
+        note(format!("{:26} {past:9} {peak:>5}  {by}", guest.name));
     }
     note(format!("{:26} {:>11}", "costly guest", "pays"));
     for (name, pays) in &figures.harms {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tallymill_hostile::{Contained, Guest, benign, corpus, harms, ordinary};
 use tallymill_protocol::Outcome;
 use tallymill_sandbox::{
-    CompileLimits, Control, JobSpec, Launcher, PrepareError, Runner, TaskResult, Void, prepare,
-    screen,
+    Cache, CompileLimits, Control, JobSpec, Launcher, PrepareError, Runner, TaskResult, Void,
+    prepare, screen,
 };
 
 use crate::guest::{job, launcher, task};
@@ -59,7 +59,17 @@ fn what_runs_ends_as_the_table_says_and_its_child_serves_the_next_task() {
             "{}",
             guest.name
         );
+        // Bytes that a machine delivers are a figure of the receipt, or bounded by a limit that the owner signed.
+        let counted = [result.bytes_in, result.bytes_out];
+        assert_eq!(counted, [2, result.output.len() as u64], "{}", guest.name);
+        assert!(result.bytes_out <= limits.output, "{}", guest.name);
         assert!(result.log.len() as u64 <= limits.log, "{}", guest.name);
+        let pages = u128::from(result.peak_memory.div_ceil(65_536));
+        assert!(
+            u128::from(result.memory_fuel) <= pages * u128::from(result.fuel),
+            "{}",
+            guest.name
+        );
         if result.outcome == Outcome::FuelExhausted {
             assert_eq!(result.fuel, limits.fuel, "{}", guest.name);
         }
@@ -75,6 +85,23 @@ fn what_cannot_be_compiled_within_limits_is_stopped() {
         let error = prepare(None, &launcher, &guest.module()).expect_err(guest.name);
         let stopped = matches!(error, PrepareError::TooCostly { .. } | PrepareError::Engine(_));
         assert!(stopped, "{}: {error}", guest.name);
+    }
+}
+
+/// What stays in a worker's cache is a multiple of what its owner uploaded.
+#[test]
+fn a_compiled_module_takes_room_in_proportion_to_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = Cache::open(home.path().join("cache"), 1 << 30).unwrap();
+    let kept = || -> u64 {
+        let files = std::fs::read_dir(home.path().join("cache")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    };
+    for harm in harms().into_iter().chain(ordinary()) {
+        let (before, module) = (kept(), harm.module());
+        prepare(Some(&cache), &launcher(), &module).expect(harm.name);
+        let (room, own) = (kept() - before, module.len() as u64);
+        assert!(room <= (64 << 10) + 32 * own, "{}: {room} bytes of {own}", harm.name);
     }
 }
 
