@@ -371,8 +371,8 @@ pub async fn receipts(
 ) -> Result<Json<Evidence>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
     let task = TaskIndex(id("task", &task)?);
-    let evidence = super::evidence::of(&app, &row, task, of.number()?).await?;
-    super::evidence::share(&app, &evidence, &caller).await?;
+    let evidence = evidence::of(&app, &row, task, of.number()?).await?;
+    evidence::share(&app, &evidence, &caller).await?;
     Ok(Json(evidence))
 }
 
