@@ -134,14 +134,14 @@ fn run_child(
     let artefact = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let frame = wire::read(&mut incoming, wire::MAX_FRAME).map_err(broken)?.unwrap_or_default();
     if let Some(gaps) = refusal {
-        return session.tell(&News::Unconfined(gaps), true);
+        return session.tell_now(&News::Unconfined(gaps));
     }
     let Order::Load(info) = Order::parse(&frame).map_err(broken)? else {
         return Err(io::Error::other("the first frame loads a module"));
     };
     let module = match load(engine, artefact, info) {
         Ok(module) => module,
-        Err(why) => return session.tell(&News::Failed(why), true),
+        Err(why) => return session.tell_now(&News::Failed(why)),
     };
     let runs = session.clone();
     let guests = std::thread::Builder::new().name("guest".into()).stack_size(THREAD_STACK);
@@ -155,7 +155,7 @@ fn run_child(
     if confinement == Confinement::Required {
         tight?;
     }
-    session.tell(&News::Ready, true)?;
+    session.tell_now(&News::Ready)?;
     session.listen(&mut incoming);
     // The parent has gone, or does not make sense: what still runs is of no use to anyone. Leaving `main` ends it.
     Ok(())
@@ -200,10 +200,33 @@ struct Sink {
     stream: UnixStream,
     buffer: Vec<u8>,
     flushed: Instant,
+    /// When progress was told.
     told: Instant,
+    /// The last task of which anything was told, and its fuel; all there is if that was its end.
+    told_of: (u32, u64),
 }
 
 impl Sink {
+    fn new(stream: UnixStream) -> Self {
+        let now = Instant::now();
+        Self { stream, buffer: Vec::new(), flushed: now, told: now, told_of: (IDLE, 0) }
+    }
+
+    /// Tells of a task's progress, if there is any: calls of the host can take as long as many slices, and
+    /// a task that has ended is the current one until the next begins.
+    fn progress(&mut self, number: u32, fuel: u64) {
+        let (last, before) = self.told_of;
+        if fuel > if number == last { before } else { 0 } {
+            (self.told, self.told_of) = (Instant::now(), (number, fuel));
+            News::Progress(number, fuel).put(&mut self.buffer);
+        }
+    }
+
+    fn end(&mut self, number: u32, news: &News) {
+        self.told_of = (number, u64::MAX);
+        news.put(&mut self.buffer);
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.stream.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -238,21 +261,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Session {
     fn new(stream: UnixStream) -> Self {
-        let now = Instant::now();
         Self {
             queue: Mutex::default(),
             filled: Condvar::new(),
             begun: Condvar::new(),
-            sink: Mutex::new(Sink { stream, buffer: Vec::new(), flushed: now, told: now }),
+            sink: Mutex::new(Sink::new(stream)),
             current: AtomicU32::new(IDLE),
             pulse: Pulse::default(),
         }
     }
 
-    fn tell(&self, news: &News, now: bool) -> io::Result<()> {
+    fn tell_now(&self, news: &News) -> io::Result<()> {
         let mut sink = lock(&self.sink);
         news.put(&mut sink.buffer);
-        if now { sink.flush() } else { sink.flush_if_due() }
+        sink.flush()
+    }
+
+    fn tell_end(&self, number: u32, news: &News) -> io::Result<()> {
+        let mut sink = lock(&self.sink);
+        sink.end(number, news);
+        sink.flush_if_due()
     }
 
     /// Takes orders until the stream ends.
@@ -313,7 +341,8 @@ impl Session {
                         Some(job) => self.run(module, job, task),
                         None => Err(Void::new(VoidCause::Other, "a task came before its job")),
                     };
-                    self.tell(&news.unwrap_or_else(|void| News::Done(number, Err(void))), false)?;
+                    let news = news.unwrap_or_else(|void| News::Done(number, Err(void)));
+                    self.tell_end(number, &news)?;
                 }
             }
         }
@@ -378,10 +407,32 @@ impl Session {
     fn tell_progress(&self) -> io::Result<()> {
         let mut sink = lock(&self.sink);
         let (number, fuel) = (self.current.load(Ordering::Acquire), self.pulse.fuel());
-        if number != IDLE && fuel > 0 && sink.told.elapsed() >= PROGRESS_AGE {
-            sink.told = Instant::now();
-            News::Progress(number, fuel).put(&mut sink.buffer);
+        if number != IDLE && sink.told.elapsed() >= PROGRESS_AGE {
+            sink.progress(number, fuel);
         }
         sink.flush_if_due()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_told_twice_or_after_the_end() {
+        let mut sink = Sink::new(UnixStream::pair().unwrap().0);
+        let mut grows = |number, fuel| {
+            let before = sink.buffer.len();
+            sink.progress(number, fuel);
+            sink.buffer.len() > before
+        };
+        assert_eq!([0, 5, 5, 6].map(|fuel| grows(7, fuel)), [false, true, false, true]);
+        assert_eq!([0, 2].map(|fuel| grows(8, fuel)), [false, true]);
+        sink.end(8, &News::Done(8, Err(Void::new(VoidCause::Other, ""))));
+        let end = sink.buffer.len();
+        sink.progress(8, 3);
+        assert_eq!(sink.buffer.len(), end);
+        sink.progress(9, 3);
+        assert!(sink.buffer.len() > end);
     }
 }

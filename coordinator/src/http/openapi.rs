@@ -58,6 +58,7 @@ const fn work() {}
         jobs::list,
         jobs::show,
         jobs::manifest,
+        jobs::keys,
         jobs::why,
         jobs::tasks,
         jobs::task,

@@ -104,7 +104,7 @@ async fn the_owner_is_believed_with_the_key_that_is_kept_here_and_those_after_it
     world.fake.grant_range(2);
     world.start().await;
     world.until(|status| status.credited == 2).await;
-    world.finish().await;
+    world.kill().await;
     // The key that was moved away from may be in others' hands.
     std::fs::write(&file, format!("{}\n", Key([2; 32]))).unwrap();
     {
