@@ -1,6 +1,7 @@
 //! Measurements of CPU time: builds the guests and the measuring program for release, and runs it.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use crate::{guests, repo};
 
@@ -24,6 +25,9 @@ pub(crate) struct FitCosts {
     /// Measure the table in use, and fail if it is too far from time, instead of fitting another.
     #[arg(long)]
     check: bool,
+    /// A file with what was measured: read if it is there, written if not.
+    #[arg(long)]
+    measured: Option<PathBuf>,
     /// Times that every guest is run.
     #[arg(long, default_value_t = 7)]
     rounds: u32,
@@ -37,12 +41,17 @@ pub(crate) fn meter(options: &Meter) -> anyhow::Result<()> {
 /// Fits the weights of operators, or checks them; one JSON line.
 pub(crate) fn fit_costs(options: &FitCosts) -> anyhow::Result<()> {
     let rounds = options.rounds.to_string();
-    let common = ["fit-costs", "--rounds", &rounds];
     if options.check {
-        return run(common.into_iter().chain(["--check"]));
+        return run(["fit-costs", "--rounds", &rounds, "--check"]);
     }
     let out = repo::root().join(WEIGHTS);
-    run(common.map(OsStr::new).into_iter().chain([OsStr::new("--out"), out.as_os_str()]))?;
+    let mut arguments: Vec<&OsStr> =
+        ["fit-costs", "--rounds", &rounds, "--out"].map(OsStr::new).to_vec();
+    arguments.push(out.as_os_str());
+    if let Some(file) = &options.measured {
+        arguments.extend([OsStr::new("--measured"), file.as_os_str()]);
+    }
+    run(arguments)?;
     repo::run(repo::command("rustfmt").args(["--edition", "2024"]).arg(out))
 }
 

@@ -34,7 +34,9 @@ fn always_paid(part: Part) -> bool {
     matches!(
         part,
         Part::Function
-            | Part::Class(Class::Branch | Class::BrTable | Class::Call | Class::CallIndirect)
+            | Part::Class(
+                Class::Jump | Class::Branch | Class::BrTable | Class::Call | Class::CallIndirect
+            )
     )
 }
 

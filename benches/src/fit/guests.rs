@@ -139,6 +139,7 @@ fn conversions() -> Vec<Micro> {
         doubles.iter().flat_map(|(there, back)| there_and_back(F64, there, back)).collect();
     all.extend(singles.iter().flat_map(|(there, back)| there_and_back(F32, there, back)));
     all.extend(there_and_back(I64, &I::I32WrapI64, &I::I64ExtendI32S));
+    all.extend(there_and_back(F64, &I::I64ReinterpretF64, &I::F64ReinterpretI64));
     all
 }
 
@@ -228,7 +229,7 @@ fn moves() -> Vec<Micro> {
         Micro::new("I64Const I64Add", I64, [add_constant, vec![I::LocalSet(X)]].concat()).waiting(),
         Micro::new("F64Const F64Add", F64, float).waiting(),
         Micro::new("V128Const F64x2Add", V128, vector).waiting(),
-        Micro::new("GlobalGet GlobalSet", I64, counted).waiting(),
+        Micro::new("GlobalGet GlobalSet", I64, counted),
         Micro::new("MemorySize", I32, size),
         Micro::new("TableGet", I32, vec![I::LocalGet(AT), I::TableGet(0), I::Drop]),
         Micro::new(
@@ -252,14 +253,19 @@ fn memory() -> Vec<Micro> {
         let place = MemArg { offset, align: 3, memory_index: 0 };
         [I::LocalGet(AT), I::LocalGet(X), I::I64Store(place)]
     };
-    let load = |offset: u64| {
-        let place = MemArg { offset, align: 3, memory_index: 0 };
-        [I::LocalGet(AT), I::I64Load(place), I::LocalGet(X), I::I64Add, I::LocalSet(X)]
+    let load = |at: u32| {
+        let place = MemArg { offset: u64::from(at) * 8, align: 3, memory_index: 0 };
+        let x = X + at;
+        [I::LocalGet(AT), I::I64Load(place), I::LocalGet(x), I::I64Add, I::LocalSet(x)]
     };
-    let loads: Vec<_> = (0..8).flat_map(|n| load(n * 8)).collect();
+    let loads: Vec<_> = (0..8).flat_map(load).collect();
     let stores: Vec<_> = (0..8).flat_map(|n| store(n * 8)).collect();
-    let vector = [I::LocalGet(AT), I::LocalGet(AT), I::V128Load(at(4)), I::LocalGet(X)];
-    let vector = [vector.as_slice(), &[I::I32x4Add, I::V128Store(at(4))]].concat();
+    let vector = |at: u32| {
+        let place = MemArg { offset: u64::from(at) * 16, align: 4, memory_index: 0 };
+        let sum = [I::LocalGet(AT), I::V128Load(place), I::LocalGet(X + at), I::I32x4Add];
+        [&[I::LocalGet(AT)], &sum[..], &[I::V128Store(place)]].concat()
+    };
+    let vectors: Vec<_> = (0..4).flat_map(vector).collect();
     // The address of each load is the value that the store before it wrote there: always 0.
     let through = [I::LocalGet(X), I::LocalGet(X), I::I32Store(at(2)), I::LocalGet(X)];
     let through = [through.as_slice(), &[I::I32Load8U(at(0)), I::LocalSet(X)]].concat();
@@ -269,7 +275,7 @@ fn memory() -> Vec<Micro> {
         Micro::new("I64Load wide", I64, with_step(&loads)),
         Micro::new("I64Store wide", I64, with_step(&stores)),
         Micro::new("I32Store I32Load8U chain", I32, through).waiting().before(zero),
-        Micro::new("V128Load V128Store", V128, with_step(&vector)),
+        Micro::new("V128Load V128Store", V128, with_step(&vectors)),
     ];
     all.extend(chases());
     all.extend(touches());
@@ -281,9 +287,9 @@ fn chases() -> Vec<Micro> {
     let far = "the price of a load does not depend on where its bytes are; see the table's page";
     vec![
         chase("I32Load chain over 32 KiB", 15),
-        chase("I32Load chain over 1 MiB", 20).excused(far),
-        chase("I32Load chain over 64 MiB", 26).excused(far),
-        strided_stores(26).excused(far),
+        chase("I32Load chain over 1 MiB", 20).turns(400_000).excused(far),
+        chase("I32Load chain over 64 MiB", 26).turns(4_000_000).excused(far),
+        strided_stores(26).turns(20_000_000).excused(far),
     ]
 }
 
@@ -365,6 +371,14 @@ fn jumps() -> Vec<Micro> {
     }
     table.push(I::End);
     let known = [I::Block(BlockType::Empty), I::LocalGet(Y), I::BrIf(0), I::End];
+    let always = [
+        I::Block(BlockType::Empty),
+        I::Block(BlockType::Empty),
+        I::LocalGet(AT),
+        I::BrTable([0, 1].as_slice().into(), 1),
+        I::End,
+        I::End,
+    ];
     let call = vec![I::LocalGet(X), I::Call(IDENTITY), I::LocalSet(X)];
     let indirect = I::CallIndirect { type_index: 1, table_index: 0 };
     let through = vec![I::LocalGet(X), I::LocalGet(AT), indirect, I::LocalSet(X)];
@@ -373,6 +387,8 @@ fn jumps() -> Vec<Micro> {
         Micro::new("BrIf at random", I32, guess).waiting(),
         Micro::new("BrTable at random", I32, table).waiting(),
         Micro::new("BrIf always", I32, known.to_vec()),
+        Micro::new("BrTable always", I32, always.to_vec()),
+        Micro::new("Br", I32, vec![I::Block(BlockType::Empty), I::Br(0), I::End]),
         Micro::new("empty loop", I32, Vec::new()).once().waiting(),
         Micro::new("Call", I32, call),
         Micro::new("CallIndirect", I32, through),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use serde::{Deserialize, Serialize};
 use tallymill_meter::CostTable;
 use tallymill_sandbox::TaskSpec;
 
@@ -21,41 +22,49 @@ const COUNTED: [i32; 2] = [8, 16];
 /// Turns that say how many fill [`RUN`].
 const TRIAL: i32 = 256;
 
-/// A guest under measurement.
-pub(super) struct Guest {
+/// A guest that was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Measured {
     /// What it is called.
     pub(super) name: String,
     /// What it stands for.
     pub(super) role: Role,
     /// Why its price is not held against it, if so.
-    pub(super) excused: Option<&'static str>,
+    pub(super) excused: Option<String>,
     /// The host function it calls, for a micro-kernel that does nothing else.
-    pub(super) host: Option<&'static str>,
+    pub(super) host: Option<String>,
     /// For a micro-kernel: how often its body runs.
     pub(super) turns: f64,
+    /// CPU time of the quickest run, seconds: what disturbs a run only ever adds to it.
+    pub(super) seconds: f64,
     /// Fuel of a run by the table in use.
     pub(super) fuel: f64,
-    counts: Vec<f64>,
-    metered: Arc<Metered>,
-    task: TaskSpec,
-    times: Vec<f64>,
+    /// How often it does each of the parts.
+    pub(super) counts: Vec<f64>,
 }
 
-impl Guest {
-    /// CPU time of the quickest run, seconds: what disturbs a run only ever adds to it.
-    pub(super) fn seconds(&self) -> f64 {
-        self.times.iter().copied().fold(f64::INFINITY, f64::min)
+impl Measured {
+    fn new(name: &str, role: Role, counts: Vec<f64>) -> Self {
+        let (name, seconds) = (name.to_owned(), f64::INFINITY);
+        Self { name, role, excused: None, host: None, turns: 1.0, seconds, fuel: 0.0, counts }
     }
 
     /// As the search sees it.
     pub(super) fn sample(&self) -> Sample {
-        Sample { role: self.role, seconds: self.seconds(), counts: self.counts.clone() }
+        Sample { role: self.role, seconds: self.seconds, counts: self.counts.clone() }
     }
 
     /// What it pays for a second, against `typical`, by the table in use.
     pub(super) fn rate(&self, typical: f64) -> f64 {
-        self.fuel / self.seconds() / typical
+        self.fuel / self.seconds / typical
     }
+}
+
+/// A guest ready to be run.
+pub(super) struct Guest {
+    measured: Measured,
+    metered: Arc<Metered>,
+    task: TaskSpec,
 }
 
 /// What guests are made with.
@@ -76,17 +85,13 @@ impl Maker<'_> {
             .map(|(name, _, size)| (name, guest::task(&example_inputs::kernel(name, size))));
         let tasks: Vec<&TaskSpec> = inputs.iter().map(|(_, task)| task).collect();
         let counts = self.count(&module, &tasks)?;
-        let guest = |((name, task), counts): ((&str, TaskSpec), Vec<u64>)| Guest {
-            name: name.to_owned(),
-            role: Role::Kernel,
-            excused: None,
-            host: None,
-            turns: 1.0,
-            fuel: 0.0,
-            counts: counts.into_iter().map(float).collect(),
-            metered: metered.clone(),
-            task,
-            times: Vec::new(),
+        let guest = |((name, task), counts): ((&str, TaskSpec), Vec<u64>)| {
+            let counts = counts.into_iter().map(float).collect();
+            Guest {
+                measured: Measured::new(name, Role::Kernel, counts),
+                metered: metered.clone(),
+                task,
+            }
         };
         Ok(inputs.clone().into_iter().zip(counts).map(guest).collect())
     }
@@ -107,18 +112,14 @@ impl Maker<'_> {
         let [few, more] = few.map(|counts| counts.map(|all| all.concat()));
         let counts = extrapolated(&few?, &more?, turns);
         let metered = Arc::new(ready(turns)?);
-        Ok(Guest {
-            name: micro.name.clone(),
-            role: if micro.waits { Role::Waiting } else { Role::Busy },
-            excused: micro.excused,
-            host: micro.host.as_ref().map(|(name, _)| *name),
+        let role = if micro.waits { Role::Waiting } else { Role::Busy };
+        let measured = Measured {
+            excused: micro.excused.map(str::to_owned),
+            host: micro.host.as_ref().map(|(name, _)| (*name).to_owned()),
             turns: f64::from(turns) * f64::from(micro.copies),
-            fuel: 0.0,
-            counts,
-            metered,
-            task,
-            times: Vec::new(),
-        })
+            ..Measured::new(&micro.name, role, counts)
+        };
+        Ok(Guest { measured, metered, task })
     }
 
     fn count(&self, module: &[u8], tasks: &[&TaskSpec]) -> anyhow::Result<Vec<Vec<u64>>> {
@@ -156,16 +157,16 @@ fn enough(metered: &Metered, task: &TaskSpec) -> anyhow::Result<i32> {
 }
 
 /// Runs every guest `rounds` times, all of them once before any of them again.
-pub(super) fn measure(guests: &mut [Guest], rounds: u32) -> anyhow::Result<()> {
+pub(super) fn measure(mut guests: Vec<Guest>, rounds: u32) -> anyhow::Result<Vec<Measured>> {
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
-        for guest in &mut *guests {
-            let (result, seconds) = clock::time(|| guest.metered.run(&guest.task));
-            guest.fuel = float(result.with_context(|| guest.name.clone())?.fuel);
-            guest.times.push(seconds);
+        for Guest { measured, metered, task } in &mut guests {
+            let (result, seconds) = clock::time(|| metered.run(task));
+            measured.fuel = float(result.with_context(|| measured.name.clone())?.fuel);
+            measured.seconds = measured.seconds.min(seconds);
         }
     }
-    Ok(())
+    Ok(guests.into_iter().map(|guest| guest.measured).collect())
 }
 
 /// Largest over smallest.
@@ -177,10 +178,10 @@ pub(super) fn spread(rates: impl Iterator<Item = f64>) -> f64 {
 
 /// The guest that pays least for a second, of those with this role whose price is held against them.
 pub(super) fn worst(
-    guests: &[Guest],
+    guests: &[Measured],
     role: Role,
-    rate: impl Fn(&Guest) -> f64,
-) -> Option<(&Guest, f64)> {
+    rate: impl Fn(&Measured) -> f64,
+) -> Option<(&Measured, f64)> {
     let held = guests.iter().filter(|guest| guest.role == role && guest.excused.is_none());
     held.map(|guest| (guest, rate(guest))).min_by(|(_, one), (_, other)| one.total_cmp(other))
 }

@@ -16,14 +16,17 @@ pub(super) struct Hosts {
 }
 
 /// The file that the meter includes.
-pub(super) fn source(weights: &[u32], hosts: Hosts) -> String {
+///
+/// A unit stands for `unit` picoseconds.
+pub(super) fn source(weights: &[u32], hosts: Hosts, unit: f64) -> String {
     let of = |wanted: fn(Part) -> Option<String>| {
         let named = parts().into_iter().zip(weights);
         named.filter_map(|(part, weight)| Some((wanted(part)?, *weight))).collect::<Vec<_>>()
     };
-    let mut text = String::from(
-        "//! Weights fitted to time: written by `cargo xtask fit-costs`, not by hand.\n\n\
-         use super::{Class, Unit};\n",
+    let mut text = format!(
+        "//! Weights fitted to time: written by `cargo xtask fit-costs`, not by hand. A unit stands for {unit} ps\n\
+         //! of ordinary work on the machine that was measured.\n\n\
+         use super::{{Class, Unit}};\n",
     );
     let function = of(|part| (part == Part::Function).then(String::new));
     constant(&mut text, "Entering a function.", "FUNCTION", function.first().map_or(1, |f| f.1));
@@ -68,7 +71,7 @@ mod tests {
     #[test]
     fn the_source_has_every_weight_once() {
         let weights: Vec<u32> = (1000..).take(parts().len()).collect();
-        let text = source(&weights, Hosts { base: 7, copied: 8, random: 9 });
+        let text = source(&weights, Hosts { base: 7, copied: 8, random: 9 }, 12.5);
         for weight in &weights {
             assert_eq!(text.matches(&weight.to_string()).count(), 1, "{weight}");
         }
@@ -76,5 +79,6 @@ mod tests {
         assert!(text.contains("    (Class::IntDiv, "));
         assert!(text.contains("    (Unit::TableGrow, "));
         assert!(text.contains("HOST_RANDOM: u32 = 9;"));
+        assert!(text.contains("stands for 12.5 ps"));
     }
 }

@@ -12,8 +12,14 @@ pub enum Class {
     Local,
     /// `global.get`, `global.set`.
     Global,
-    /// Integer addition, logic, shifts, comparisons, width changes, bit counts.
+    /// Integer addition, subtraction, logic and width changes.
     Int,
+    /// Integer shifts and rotations.
+    IntShift,
+    /// Integer comparisons.
+    IntTest,
+    /// Counts of leading, trailing and set bits.
+    IntCount,
     /// Integer multiplication.
     IntMul,
     /// Integer division and remainder.
@@ -24,8 +30,12 @@ pub enum Class {
     Load,
     /// Scalar stores.
     Store,
-    /// Scalar float addition, subtraction, sign changes and comparisons.
+    /// Scalar float addition and subtraction.
     Float,
+    /// Scalar float sign changes.
+    FloatSign,
+    /// Scalar float comparisons.
+    FloatTest,
     /// Scalar float multiplication.
     FloatMul,
     /// Scalar float division.
@@ -36,9 +46,17 @@ pub enum Class {
     FloatMinMax,
     /// Scalar rounding to a whole number.
     FloatRound,
-    /// Conversions between integers and floats, or between float widths; reinterpretations.
-    Convert,
-    /// `br`, `br_if`, `if`.
+    /// Conversions of integers to floats.
+    FloatFromInt,
+    /// Conversions of floats to integers.
+    FloatToInt,
+    /// Conversions between float widths.
+    FloatWidth,
+    /// Reinterpretations of bits.
+    Reinterpret,
+    /// `br`.
+    Jump,
+    /// `br_if`, `if`.
     Branch,
     /// `br_table`.
     BrTable,
@@ -46,27 +64,44 @@ pub enum Class {
     Call,
     /// `call_indirect`.
     CallIndirect,
-    /// Integer vector operators lane by lane, widening and narrowing.
+    /// Integer vector addition, subtraction, minima, averages and logic.
     Vector,
-    /// Shuffles, moves between lanes and scalars, sums over lanes, and what takes several
-    /// instructions: counting bits, shifts of bytes, signs and shifts of 64 bits.
+    /// Integer vector operators of two instructions or so: comparisons, changes of sign, choices by bits.
+    VectorTwo,
+    /// Integer vector operators that change the width of lanes.
+    VectorWiden,
+    /// Vector shifts, bit counts and sums of neighbours.
+    VectorShift,
+    /// Vector shifts of 8-bit lanes, which few processors have.
+    VectorShiftBytes,
+    /// Shuffles, and moves between lanes and scalars.
     VectorLane,
+    /// Sums over all lanes: whether any or all are set, and masks.
+    VectorAll,
     /// Vector multiplication of 16-bit lanes and dot products.
     VectorMul,
-    /// Vector multiplication of wider lanes, and with rounding.
+    /// Vector multiplication of 32-bit lanes, into wider lanes, and with rounding.
     VectorMulWide,
-    /// Float vector addition, subtraction, multiplication, sign changes, comparisons.
+    /// Vector multiplication of 64-bit lanes.
+    VectorMulLong,
+    /// Float vector addition, subtraction, multiplication, pseudo-minimum and pseudo-maximum.
     VectorFloat,
-    /// Float vector minimum, maximum, rounding and conversions.
+    /// Float vector sign changes and comparisons.
+    VectorFloatTwo,
+    /// Conversions of integer lanes to float lanes, and between float widths.
     VectorConvert,
+    /// Float vector minimum, maximum, rounding, and conversions to integer lanes.
+    VectorRound,
     /// Float vector division and square root.
     VectorDiv,
     /// Vector loads.
     VectorLoad,
     /// Vector stores.
     VectorStore,
-    /// Bulk and growing operators, besides what they pay by length.
+    /// Bulk operators, besides what they pay by length.
     Bulk,
+    /// `memory.grow` and `table.grow`, besides what they pay by size.
+    Grow,
     /// `memory.size`, `table.size`, `table.get`, `table.set`, `ref.is_null`.
     Table,
 }
@@ -74,61 +109,99 @@ pub enum Class {
 /// Operators that generate no code of their own, or only a jump whose condition was paid before.
 const FREE: [&str; 8] = ["Nop", "Drop", "Block", "Loop", "Unreachable", "Return", "Else", "End"];
 
-/// Parts of the names of integer vector operators that take several instructions, or that cross
-/// lanes or registers.
-const SLOW: [&str; 16] = [
-    "Popcnt",
-    "I8x16Sh",
-    "I64x2ShrS",
-    "I64x2Abs",
-    "I64x2Neg",
-    "I64x2Gt",
-    "I64x2Lt",
-    "I64x2Ge",
-    "I64x2Le",
-    "Splat",
-    "Lane",
-    "Swizzle",
-    "AllTrue",
-    "AnyTrue",
-    "Bitmask",
-    "ExtAdd",
+/// Parts of the names of integer vector operators, with their class; the first that fits counts.
+const VECTORS: [(&str, Class); 37] = [
+    ("V128Load", Class::VectorLoad),
+    ("V128Store", Class::VectorStore),
+    ("I64x2Mul", Class::VectorMulLong),
+    ("ExtMul", Class::VectorMulWide),
+    ("I32x4Mul", Class::VectorMulWide),
+    ("Q15Mul", Class::VectorMulWide),
+    ("Mul", Class::VectorMul),
+    ("Dot", Class::VectorMul),
+    ("Trunc", Class::VectorRound),
+    ("AllTrue", Class::VectorAll),
+    ("AnyTrue", Class::VectorAll),
+    ("Bitmask", Class::VectorAll),
+    ("Splat", Class::VectorLane),
+    ("Lane", Class::VectorLane),
+    ("Swizzle", Class::VectorLane),
+    ("Shuffle", Class::VectorLane),
+    ("I8x16Sh", Class::VectorShiftBytes),
+    ("Shl", Class::VectorShift),
+    ("Shr", Class::VectorShift),
+    ("Popcnt", Class::VectorShift),
+    ("ExtAdd", Class::VectorShift),
+    ("Extend", Class::VectorWiden),
+    ("Narrow", Class::VectorWiden),
+    ("Abs", Class::VectorTwo),
+    ("Neg", Class::VectorTwo),
+    ("Bitselect", Class::VectorTwo),
+    ("Eq", Class::VectorTwo),
+    ("Ne", Class::VectorTwo),
+    ("LtS", Class::VectorTwo),
+    ("LtU", Class::VectorTwo),
+    ("GtS", Class::VectorTwo),
+    ("GtU", Class::VectorTwo),
+    ("LeS", Class::VectorTwo),
+    ("LeU", Class::VectorTwo),
+    ("GeS", Class::VectorTwo),
+    ("GeU", Class::VectorTwo),
+    ("", Class::Vector),
 ];
 
 impl Class {
     /// Every class, in the order of the enumeration.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 50] = [
         Self::Free,
         Self::Const,
         Self::Local,
         Self::Global,
         Self::Int,
+        Self::IntShift,
+        Self::IntTest,
+        Self::IntCount,
         Self::IntMul,
         Self::IntDiv,
         Self::Select,
         Self::Load,
         Self::Store,
         Self::Float,
+        Self::FloatSign,
+        Self::FloatTest,
         Self::FloatMul,
         Self::FloatDiv,
         Self::FloatSqrt,
         Self::FloatMinMax,
         Self::FloatRound,
-        Self::Convert,
+        Self::FloatFromInt,
+        Self::FloatToInt,
+        Self::FloatWidth,
+        Self::Reinterpret,
+        Self::Jump,
         Self::Branch,
         Self::BrTable,
         Self::Call,
         Self::CallIndirect,
         Self::Vector,
+        Self::VectorTwo,
+        Self::VectorWiden,
+        Self::VectorShift,
+        Self::VectorShiftBytes,
         Self::VectorLane,
+        Self::VectorAll,
         Self::VectorMul,
         Self::VectorMulWide,
+        Self::VectorMulLong,
         Self::VectorFloat,
+        Self::VectorFloatTwo,
         Self::VectorConvert,
+        Self::VectorRound,
         Self::VectorDiv,
         Self::VectorLoad,
         Self::VectorStore,
         Self::Bulk,
+        Self::Grow,
         Self::Table,
     ];
 
@@ -143,10 +216,12 @@ impl Class {
             "LocalGet" | "LocalSet" | "LocalTee" => Self::Local,
             "GlobalGet" | "GlobalSet" => Self::Global,
             "Select" | "TypedSelect" => Self::Select,
-            "Br" | "BrIf" | "If" => Self::Branch,
+            "Br" => Self::Jump,
+            "BrIf" | "If" => Self::Branch,
             "BrTable" => Self::BrTable,
             "Call" => Self::Call,
             "CallIndirect" => Self::CallIndirect,
+            "MemoryGrow" | "TableGrow" => Self::Grow,
             "MemorySize" | "TableSize" | "TableGet" | "TableSet" | "RefIsNull" => Self::Table,
             _ => Self::of_typed(name),
         }
@@ -171,7 +246,13 @@ impl Class {
             "DivS" | "DivU" | "RemS" | "RemU" => Self::IntDiv,
             _ if rest.starts_with("Load") => Self::Load,
             _ if rest.starts_with("Store") => Self::Store,
-            _ if rest.starts_with("Trunc") || rest.starts_with("Reinterpret") => Self::Convert,
+            "Shl" | "ShrS" | "ShrU" | "Rotl" | "Rotr" => Self::IntShift,
+            "Clz" | "Ctz" | "Popcnt" => Self::IntCount,
+            "Eqz" | "Eq" | "Ne" | "LtS" | "LtU" | "GtS" | "GtU" | "LeS" | "LeU" | "GeS" | "GeU" => {
+                Self::IntTest
+            }
+            _ if rest.starts_with("Trunc") => Self::FloatToInt,
+            _ if rest.starts_with("Reinterpret") => Self::Reinterpret,
             _ => Self::Int,
         }
     }
@@ -186,12 +267,11 @@ impl Class {
             "Sqrt" => Self::FloatSqrt,
             "Min" | "Max" => Self::FloatMinMax,
             "Ceil" | "Floor" | "Trunc" | "Nearest" => Self::FloatRound,
-            _ if ["Convert", "Demote", "Promote", "Reinterpret"]
-                .iter()
-                .any(|begin| rest.starts_with(begin)) =>
-            {
-                Self::Convert
-            }
+            "Abs" | "Neg" | "Copysign" => Self::FloatSign,
+            "Eq" | "Ne" | "Lt" | "Gt" | "Le" | "Ge" => Self::FloatTest,
+            "DemoteF64" | "PromoteF32" => Self::FloatWidth,
+            _ if rest.starts_with("Convert") => Self::FloatFromInt,
+            _ if rest.starts_with("Reinterpret") => Self::Reinterpret,
             _ => Self::Float,
         }
     }
@@ -200,22 +280,21 @@ impl Class {
         match rest.get(2..).unwrap_or_default() {
             "Div" | "Sqrt" => Self::VectorDiv,
             "Splat" | "ExtractLane" | "ReplaceLane" => Self::VectorLane,
-            "Add" | "Sub" | "Mul" | "Neg" | "Abs" => Self::VectorFloat,
-            "Eq" | "Ne" | "Lt" | "Gt" | "Le" | "Ge" => Self::VectorFloat,
-            _ => Self::VectorConvert,
+            "Add" | "Sub" | "Mul" | "PMin" | "PMax" => Self::VectorFloat,
+            "Neg" | "Abs" | "Eq" | "Ne" | "Lt" | "Gt" | "Le" | "Ge" => Self::VectorFloatTwo,
+            rest if ["Convert", "Demote", "Promote"]
+                .iter()
+                .any(|begin| rest.starts_with(begin)) =>
+            {
+                Self::VectorConvert
+            }
+            _ => Self::VectorRound,
         }
     }
 
     fn of_vector(name: &str) -> Self {
-        match name {
-            _ if name.starts_with("V128Load") => Self::VectorLoad,
-            _ if name.starts_with("V128Store") => Self::VectorStore,
-            "I32x4Mul" | "I64x2Mul" | "I16x8Q15MulrSatS" => Self::VectorMulWide,
-            _ if name.contains("Mul") || name.contains("Dot") => Self::VectorMul,
-            _ if name.contains("Trunc") => Self::VectorConvert,
-            _ if SLOW.iter().any(|part| name.contains(part)) => Self::VectorLane,
-            _ => Self::Vector,
-        }
+        let fits = VECTORS.iter().find(|(part, _)| name.contains(part));
+        fits.map_or(Self::Vector, |(_, class)| *class)
     }
 }
 
@@ -228,29 +307,57 @@ mod tests {
         for (name, class) in [
             ("Nop", Class::Free),
             ("I32Add", Class::Int),
+            ("I64ExtendI32U", Class::Int),
+            ("I64Rotl", Class::IntShift),
+            ("I32Eqz", Class::IntTest),
+            ("I64GeU", Class::IntTest),
+            ("I32Popcnt", Class::IntCount),
             ("I64Mul", Class::IntMul),
             ("I32RemU", Class::IntDiv),
             ("I64Load32S", Class::Load),
-            ("I32TruncSatF64S", Class::Convert),
-            ("F64Abs", Class::Float),
-            ("F32ConvertI32S", Class::Convert),
+            ("F32Store", Class::Store),
+            ("I32TruncSatF64S", Class::FloatToInt),
+            ("I64ReinterpretF64", Class::Reinterpret),
+            ("F64ReinterpretI64", Class::Reinterpret),
+            ("F64Sub", Class::Float),
+            ("F64Abs", Class::FloatSign),
+            ("F32Le", Class::FloatTest),
+            ("F32ConvertI32S", Class::FloatFromInt),
+            ("F32DemoteF64", Class::FloatWidth),
             ("F64Nearest", Class::FloatRound),
             ("F64x2Sqrt", Class::VectorDiv),
             ("F32x4Mul", Class::VectorFloat),
+            ("F32x4PMin", Class::VectorFloat),
             ("F32x4Splat", Class::VectorLane),
-            ("F32x4Max", Class::VectorConvert),
-            ("F64x2Le", Class::VectorFloat),
-            ("I64x2Mul", Class::VectorMulWide),
-            ("I32x4TruncSatF32x4U", Class::VectorConvert),
+            ("F32x4Max", Class::VectorRound),
+            ("F64x2Le", Class::VectorFloatTwo),
+            ("F64x2PromoteLowF32x4", Class::VectorConvert),
+            ("I64x2Mul", Class::VectorMulLong),
+            ("I32x4Mul", Class::VectorMulWide),
+            ("I16x8Q15MulrSatS", Class::VectorMulWide),
+            ("I64x2ExtMulLowI32x4U", Class::VectorMulWide),
+            ("I32x4TruncSatF32x4U", Class::VectorRound),
             ("I32x4DotI16x8S", Class::VectorMul),
             ("I8x16Shuffle", Class::VectorLane),
+            ("I8x16AllTrue", Class::VectorAll),
+            ("V128AnyTrue", Class::VectorAll),
+            ("I64x2ShrS", Class::VectorShift),
+            ("I16x8ExtAddPairwiseI8x16U", Class::VectorShift),
+            ("I16x8ExtendHighI8x16U", Class::VectorWiden),
+            ("I8x16NarrowI16x8S", Class::VectorWiden),
+            ("I8x16ShrU", Class::VectorShiftBytes),
+            ("I64x2GtS", Class::VectorTwo),
+            ("V128Bitselect", Class::VectorTwo),
             ("I32x4Add", Class::Vector),
+            ("I8x16MinU", Class::Vector),
+            ("V128AndNot", Class::Vector),
             ("V128Load32Lane", Class::VectorLoad),
             ("V128Store", Class::VectorStore),
-            ("V128Bitselect", Class::Vector),
             ("V128Const", Class::Const),
             ("MemoryFill", Class::Bulk),
-            ("TableGrow", Class::Bulk),
+            ("TableGrow", Class::Grow),
+            ("Br", Class::Jump),
+            ("If", Class::Branch),
             ("ElemDrop", Class::Bulk),
             ("TableGet", Class::Table),
         ] {

@@ -4,6 +4,7 @@
 //! operator of the profile, so that two receipts can only be compared when they mean the same units.
 
 mod class;
+mod fitted;
 mod host;
 
 pub use class::Class;
@@ -106,9 +107,30 @@ static V1: LazyLock<CostTable> = LazyLock::new(|| {
     )
 });
 
-/// The largest weight of anything: sums over a function body and products with a length in 32 bits
-/// stay far below 2⁶².
-pub const MAX_WEIGHT: u32 = 1 << 20;
+static V2: LazyLock<CostTable> = LazyLock::new(|| {
+    let class = |wanted| {
+        let found = fitted::CLASSES.iter().find(|(class, _)| *class == wanted);
+        found.map_or(0, |(_, weight)| *weight)
+    };
+    let unit = |wanted| {
+        let found = fitted::UNITS.iter().find(|(unit, _)| *unit == wanted);
+        found.map_or(0, |(_, weight)| *weight)
+    };
+    let hosts = host::preview1(fitted::HOST_BASE, fitted::HOST_COPIED, fitted::HOST_RANDOM);
+    CostTable::new(
+        2,
+        &Weights {
+            function: fitted::FUNCTION,
+            operator: &|name| class(Class::of(name)),
+            unit: &unit,
+            hosts: &hosts,
+        },
+    )
+});
+
+/// The largest weight of anything, which is a slice: sums over a function body and products with a
+/// length in 32 bits stay far below 2⁶².
+pub const MAX_WEIGHT: u32 = 1 << 22;
 
 impl CostTable {
     /// Version 1: every operator weighs 1 except those that generate no code, a function entry
@@ -118,13 +140,19 @@ impl CostTable {
         &V1
     }
 
+    /// Version 2: weights fitted to the CPU time of kernels and of guests that do one thing only.
+    #[must_use]
+    pub fn v2() -> &'static Self {
+        &V2
+    }
+
     /// A table of these weights, each cut to [`MAX_WEIGHT`]. Function entries, jumps and calls weigh
     /// at least 1, whatever is asked for: that is what makes every endless loop end.
     #[must_use]
     pub fn new(version: u32, weights: &Weights<'_>) -> Self {
         let cut = |weight: u32| weight.min(MAX_WEIGHT);
         let operator = |name: &str| match Class::of(name) {
-            Class::Branch | Class::BrTable | Class::Call | Class::CallIndirect => {
+            Class::Jump | Class::Branch | Class::BrTable | Class::Call | Class::CallIndirect => {
                 cut((weights.operator)(name)).max(1)
             }
             _ => cut((weights.operator)(name)),
@@ -250,6 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn fitted_weights_leave_nothing_out() {
+        let table = CostTable::v2();
+        assert_eq!(table.version(), 2);
+        for class in Class::ALL {
+            let weighed =
+                fitted::CLASSES.iter().any(|(listed, weight)| *listed == class && *weight > 0);
+            assert_eq!(weighed, class != Class::Free, "{class:?}");
+        }
+        assert!(Unit::ALL.iter().all(|unit| table.unit(*unit) > 0));
+        let [read, environment, random] = ["fd_read", "environ_get", "random_get"]
+            .map(|name| table.host("wasi_snapshot_preview1", name).unwrap());
+        assert_eq!((read.byte, read.moved), (fitted::HOST_COPIED, Moved::Answered(3)));
+        assert_eq!((random.byte, random.moved), (fitted::HOST_RANDOM, Moved::Given(1)));
+        assert_eq!(environment.base, read.base + (fitted::HOST_COPIED << 16));
+    }
+
+    #[test]
     fn every_weight_has_its_bounds() {
         let host = HostCost {
             module: "m",
@@ -280,6 +325,6 @@ mod tests {
         assert_eq!((host.base, host.byte), (MAX_WEIGHT, MAX_WEIGHT));
         assert_eq!(least.host("m", "other"), None);
         assert_ne!(least.hash(), most.hash());
-        assert!(least.text().ends_with("host m n 1048576 1048576 Given(1)\n"));
+        assert!(least.text().ends_with("host m n 4194304 4194304 Given(1)\n"));
     }
 }
