@@ -86,7 +86,7 @@ pub struct DevArgs {
     #[arg(long, default_value = "127.0.0.1:7411")]
     pub listen: std::net::SocketAddr,
     /// Credits granted to your account.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 25_000)]
     pub credits: u32,
 }
 

@@ -47,11 +47,11 @@ record! {
 }
 
 impl Default for Limits {
-    /// 256 MiB of memory, 64 MiB of output, 1 MiB of log and stack, 10,000 table entries, 64 MiB of files, 10¹² fuel.
+    /// 256 MiB of memory, 64 MiB of output, 1 MiB of log and stack, 10,000 table entries, 64 MiB of files, 10¹³ fuel.
     fn default() -> Self {
         const MIB: u64 = 1 << 20;
         Self {
-            fuel: 1_000_000_000_000,
+            fuel: 10_000_000_000_000,
             memory: 256 * MIB,
             output: 64 * MIB,
             log: MIB,

@@ -61,7 +61,7 @@ pub fn profile() -> Profile {
     Profile {
         imports: &IMPORTS,
         screen: Screen::default(),
-        costs: CostTable::v1(),
+        costs: CostTable::v2(),
         slices: Slices::Poll,
     }
 }
@@ -69,7 +69,7 @@ pub fn profile() -> Profile {
 /// The versions that decide what a count of fuel means.
 #[must_use]
 pub fn versions() -> Versions {
-    let costs = Digest(CostTable::v1().hash());
+    let costs = Digest(CostTable::v2().hash());
     Versions { meter: METER_VERSION, costs, profile: PROFILE_VERSION }
 }
 
@@ -176,4 +176,22 @@ const fn lacking(metered: &Metered) -> ModuleError {
 pub(crate) fn extents(limits: &Limits) -> (u32, u32) {
     let pages = (limits.memory / PAGE).min(PAGE);
     (u32::try_from(pages).unwrap_or(u32::MAX), u32::try_from(limits.table).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_offered_function_has_a_price() {
+        for function in OFFERED {
+            let cost = profile().costs.host(MODULE, function.name);
+            assert!(cost.is_some_and(|cost| cost.base > 0), "{}", function.name);
+        }
+    }
+
+    #[test]
+    fn receipts_name_the_table_that_counts() {
+        assert_eq!(versions().costs, Digest(profile().costs.hash()));
+    }
 }

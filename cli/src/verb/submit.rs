@@ -138,7 +138,7 @@ fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Resu
     let spec = run::job_spec(&args.inputs, &args.env, &args.args, limits)?;
     let runs = run::local(module, &Arc::new(spec), sample).context("failed to try inputs here")?;
     let largest = runs.iter().map(|run| run.fuel).max().unwrap_or(0);
-    limits.fuel = largest.saturating_mul(MARGIN).max(1_000_000);
+    limits.fuel = largest.saturating_mul(MARGIN).max(20_000_000);
     ui::note(format!(
         "tried {} inputs here: the largest used {largest} fuel; limit per task set to {} (change it with --fuel)",
         runs.len(),

@@ -48,7 +48,7 @@ fn a_stopped_run_is_paid_once() {
     assert_eq!(world.store.available(account(3)), 1);
 }
 
-/// One task of up to 10¹⁰ fuel, leased by host 3 whose only slot then ran for 0.1 s: 2·10⁹ fuel and a slice at the most.
+/// One task of up to 10¹⁰ fuel, leased by host 3 whose only slot then ran for 1 ms: 2·10⁹ fuel and a slice at the most.
 fn long_task() -> (World, tallymill_protocol::Lease) {
     let mut world = World::with_hosts(1);
     let mut manifest = manifest(2, Policy::Quorum { n: 2 });
@@ -65,7 +65,7 @@ const MOST: u64 = 2_000_000_000 + (1 << 22);
 fn a_stopped_run_is_paid_at_most_what_the_fastest_machine_could_have_done() {
     let (mut world, lease) = long_task();
     world.cancel(lease.job);
-    world.pass(SECOND / 10);
+    world.pass(SECOND / 1000);
     let inflated = world.report_runs(3, &lease, &[(0, Run::stopped(MOST + 1))]);
     assert_eq!(inflated.verdicts, [Verdict::Refused]);
     assert!(inflated.reason.contains("no machine does more than 2004194304"), "{inflated:?}");
@@ -78,12 +78,12 @@ fn a_stopped_run_is_paid_at_most_what_the_fastest_machine_could_have_done() {
 #[test]
 fn all_stopped_runs_of_a_lease_fit_what_its_host_said_before() {
     let (mut world, lease) = long_task();
-    world.pass(SECOND / 20);
+    world.pass(SECOND / 2000);
     world.heartbeat(3, &lease, 1_000);
     world.cancel(lease.job);
     world.heartbeat(3, &lease, 9_000_000_000);
-    world.pass(SECOND / 20);
-    // Two slots for 0.05 s since the heartbeat that counts, and a slice each.
+    world.pass(SECOND / 2000);
+    // Two slots for 0.5 ms since the heartbeat that counts, and a slice each.
     let both = 1_000 + MOST - (1 << 22) + 2 * (1 << 22);
     let runs = [(0, Run::stopped(MOST)), (1, Run::stopped(both - MOST + 1))];
     let answer = world.report_runs(3, &lease, &runs);
@@ -93,7 +93,7 @@ fn all_stopped_runs_of_a_lease_fit_what_its_host_said_before() {
 #[test]
 fn a_result_that_no_machine_had_the_time_for_is_refused() {
     let (mut world, lease) = long_task();
-    world.pass(SECOND / 10);
+    world.pass(SECOND / 1000);
     let run = Run { fuel: MOST + 1, ..Run::honest(0) };
     assert_eq!(world.report_runs(3, &lease, &[(0, run)]).verdicts, [Verdict::Refused]);
 }

@@ -175,7 +175,8 @@ fn grows(pages: u32) -> String {
 #[test]
 fn a_guest_can_use_all_memory_of_its_limits_in_a_child() {
     let mut runner = runner(&grows(16_000), HOUR);
-    let job = JobSpec::new(Limits { memory: 1 << 30, output: 1, log: 1, ..limits() });
+    let limits = Limits { fuel: 1 << 40, memory: 1 << 30, output: 1, log: 1, ..limits() };
+    let job = JobSpec::new(limits);
     let result = runner.run_one(&task(job, b""), &Control::new().unwrap()).unwrap();
     assert_eq!((result.outcome, result.peak_memory), (Outcome::Exited(0), 16_001 * 65_536));
 }

@@ -11,7 +11,7 @@ use tallymill_sandbox::{
 /// Limits that a mistake in a test reaches quickly.
 pub fn limits() -> Limits {
     Limits {
-        fuel: 100_000_000,
+        fuel: 10_000_000_000,
         memory: 4 << 20,
         output: 1 << 16,
         log: 1 << 10,

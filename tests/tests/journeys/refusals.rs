@@ -34,7 +34,7 @@ fn a_job_that_cannot_be_paid_is_exit_code_5() {
     let said = network.tell(&words);
     assert_eq!(said.code, 5, "{said:?}");
     assert!(said.out.contains("credit balance"), "{said:?}");
-    assert_eq!(network.balance(), [1_000_000_000, 0, 0]);
+    assert_eq!(network.balance(), [10_000_000_000, 0, 0]);
 }
 
 #[test]
@@ -44,5 +44,5 @@ fn only_an_operator_grants() {
     stranger.args(["--url", &network.url, "--key", "stranger.key"]);
     stranger.args(["admin", "grant", &network.account, "1"]);
     call(&mut stranger, b"").failed(1);
-    assert_eq!(network.balance(), [1_000_000_000, 0, 0]);
+    assert_eq!(network.balance(), [10_000_000_000, 0, 0]);
 }

@@ -190,12 +190,12 @@ pub struct Network {
     pub url: String,
     /// Where everything is kept.
     pub folder: TempDir,
-    /// The operator's account, which has 1,000 credits.
+    /// The operator's account, which has 10,000 credits.
     pub account: String,
 }
 
 impl Network {
-    /// A coordinator, `workers` volunteers of different owners, and an operator with 1,000 credits.
+    /// A coordinator, `workers` volunteers of different owners, and an operator with 10,000 credits.
     pub fn start(workers: usize) -> Self {
         let mut network = Self::start_with(|command| command);
         (0..workers).for_each(|_| network.join());
@@ -214,7 +214,7 @@ impl Network {
         let mut coordinator = Part::start(&mut start, folder.path(), "coordinator");
         let url = coordinator.says()["listening"].as_str().unwrap().to_owned();
         let network = Self { workers: Vec::new(), coordinator, url, folder, account };
-        network.tell(&["admin", "grant", &network.account, "1000"]).good();
+        network.tell(&["admin", "grant", &network.account, "10000"]).good();
         network
     }
 
