@@ -6,7 +6,7 @@ use crate::cbor::record;
 pub const MIN_SEGMENT: u64 = 1 << 22;
 
 /// Fuel that every call of `step` costs beside what it does, so that a host is paid for going in and out.
-pub const STEP_FUEL: u64 = 10_000;
+pub const STEP_FUEL: u64 = 50_000;
 
 record! {
     /// What a job of the `step` interface says about its steps.

@@ -16,7 +16,7 @@ use checks::Checks;
 use jobs::Done;
 
 /// Credit granted to the account that submits: more than both jobs can cost at most.
-const CREDITS: u64 = 900;
+const CREDITS: u64 = 10_500;
 /// The workers, each of an owner of its own.
 const VOLUNTEERS: [&str; 2] = ["alder", "birch"];
 

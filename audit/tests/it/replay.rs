@@ -30,7 +30,7 @@ const COUNTER: &str = r#"(module
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)))
         (i32.const 1)))"#;
 
-const STEPS: Steps = Steps { budget: 1, segment: 50_000 };
+const STEPS: Steps = Steps { budget: 1, segment: 550_000 };
 
 struct Case {
     module: Vec<u8>,
@@ -91,9 +91,9 @@ fn every_segment_of_a_chain_is_confirmed_from_the_snapshot_before_it() {
         let receipt = told(&part, &found, index);
         verify_segment(&receipt, &part, &executor()).unwrap();
         let stopped =
-            Receipt { outcome: Outcome::Stopped, fuel: 20_000, segment: None, ..receipt.clone() };
+            Receipt { outcome: Outcome::Stopped, fuel: 220_000, segment: None, ..receipt.clone() };
         let segment = receipt.segment.unwrap();
-        let after = segment.fuel_before + 20_000;
+        let after = segment.fuel_before + 220_000;
         let cut = Segment { after: Digest::ZERO, fuel_after: after, ..segment };
         verify_segment(&Receipt { segment: Some(cut), ..stopped }, &part, &executor()).unwrap();
         let lie = Receipt { memory_fuel: receipt.memory_fuel + 1, ..receipt };

@@ -22,16 +22,16 @@ use crate::stats::geometric_mean;
 /// What a kernel's rate other than 1 counts, and one outside of this band, whose ends are as far apart
 /// as kernels may be, less some room for the next measurement.
 const KERNEL: f64 = 1.0;
-const BAND: [f64; 2] = [0.56, 1.54];
+const BAND: [f64; 2] = [0.58, 1.52];
 const OUTSIDE: f64 = 1e4;
 /// What it counts when kernels do not have a rate of 1 in the geometric mean: that is what all other
 /// rates are held against.
 const TYPICAL: f64 = 1e4;
 /// What a busy guest's rate below this counts: a half of what kernels pay on average, and some room.
-const BUSY: f64 = 0.525;
+const BUSY: f64 = 0.53;
 const HARM: f64 = 1e4;
 /// What a waiting guest's rate below this counts.
-const WAITING: f64 = 0.12;
+const WAITING: f64 = 0.08;
 const WAIT: f64 = 10.0;
 /// What a weight other than the measured one counts.
 const PULL: f64 = 0.1;

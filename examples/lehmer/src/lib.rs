@@ -6,7 +6,7 @@ use mersenne::{Answer, ExponentError, LucasLehmer};
 use tallymill_guest::LongTask;
 
 /// Fuel of a squaring for each pair of its 32-bit limbs, about.
-const FUEL_PER_PAIR: u64 = 5;
+const FUEL_PER_PAIR: u64 = 75;
 
 /// The test of one exponent, or its answer where none is needed.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! Every way a run can end, and the fuel it then owes.
 
-use tallymill_meter::SLICE;
+use tallymill_meter::{CostTable, Profile, SLICE, meter};
 use tallymill_protocol::{Limits, Outcome, Trap};
-use tallymill_sandbox::{ModuleError, Pulse, TaskResult, run_task, screen, with_stack};
+use tallymill_sandbox::{
+    Engine, ModuleError, Pulse, TaskResult, profile, run_task, screen, with_stack,
+};
 
 use crate::guest::{ECHO, SPIN, compiled, exits, imports, job, limits, module, prints, run, task};
 
@@ -136,8 +138,7 @@ fn growth_beyond_the_limit_answers_minus_one_and_pays_no_page() {
     };
     let (small, exact, large) = (with(4 << 16), with(5 << 16), with(100 << 16));
     assert_eq!([small.outcome, exact.outcome, large.outcome].map(|o| o.parts().1), [1, 0, 0]);
-    let page =
-        u64::from(tallymill_sandbox::profile().costs.unit(tallymill_meter::Unit::MemoryGrow));
+    let page = u64::from(profile().costs.unit(tallymill_meter::Unit::MemoryGrow));
     assert_eq!((exact.fuel, large.fuel), (small.fuel + 3 * page, exact.fuel));
     assert_eq!((small.peak_memory, exact.peak_memory), (2 << 16, 5 << 16));
 }
@@ -219,14 +220,16 @@ fn a_stopped_run_owes_the_fuel_of_its_slice() {
 
 #[test]
 fn a_guest_of_long_calls_of_the_host_is_stopped_between_two_of_them() {
-    // A MiB of randomness for each dozen of fuel: a slice would take minutes.
+    // A MiB of randomness for each dozen of fuel, as if it cost nothing: a slice would take minutes.
     let text = r#"(module
         (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
         (memory (export "memory") 17)
         (func (export "_start") (loop $again
             (drop (call $random (i32.const 0) (i32.const 1048576)))
             (br $again))))"#;
-    let module = compiled(&module(text));
+    let unpaid = Profile { costs: CostTable::v1(), ..profile() };
+    let metered = meter(&module(text), &unpaid).unwrap();
+    let module = Engine::new(1).unwrap().compile_here(&metered.bytes, metered.info).unwrap();
     let pulse = Pulse::default();
     std::thread::scope(|scope| {
         let run = || with_stack(|| run_task(&module, &task(endless(), b""), &pulse)).unwrap();

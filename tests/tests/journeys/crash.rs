@@ -16,7 +16,7 @@ fn all_is_there(network: &Network, job: &str) {
 #[test]
 fn a_killed_coordinator_loses_no_result_and_no_credit() {
     let mut network = Network::start(2);
-    let job = network.submit(&guest("mersenne"), "2..=1820", &["--fuel", "500000000"]);
+    let job = network.submit(&guest("mersenne"), "2..=1820", &["--fuel", "1200000000"]);
     for kill in 1..=3 {
         let before = number(&network.until_running(&job, kill * 100)["final"]);
         network.crash();
@@ -29,7 +29,7 @@ fn a_killed_coordinator_loses_no_result_and_no_credit() {
 #[test]
 fn a_killed_worker_leaves_its_tasks_to_another() {
     let mut network = Network::start(3);
-    let job = network.submit(&guest("mersenne"), "2..=1820", &["--fuel", "500000000"]);
+    let job = network.submit(&guest("mersenne"), "2..=1820", &["--fuel", "1200000000"]);
     network.until_running(&job, 1);
     network.workers[2].kill();
     all_is_there(&network, &job);

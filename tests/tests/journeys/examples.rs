@@ -111,8 +111,8 @@ fn seti_is_as_recorded() {
 #[test]
 fn lehmer_is_as_recorded_however_its_tasks_are_divided() {
     let example = example_inputs::long().into_iter().find(|it| it.name == "lehmer").unwrap();
-    for segment in [1 << 62, 1_500_000_000] {
-        let steps = Steps { budget: 20_000_000, segment };
+    for segment in [1 << 62, 9_000_000_000] {
+        let steps = Steps { budget: 100_000_000, segment };
         compare_with("lehmer", &run_in_steps(&example, steps));
     }
 }

@@ -45,7 +45,7 @@ fn dev_runs_a_job_whose_results_price_and_receipts_hold() {
     let spent = number(&tell(&["job", "show", job]).json()[0]["spent"]);
     let balance = tell(&["credit", "balance"]).json().remove(0);
     assert!(spent > 0);
-    assert_eq!(number(&balance["available"]) + spent, 10_000_000_000);
+    assert_eq!(number(&balance["available"]) + spent, 25_000_000_000);
     assert_eq!((number(&balance["pending"]), number(&balance["reserved"])), (0, 0));
 
     tell(&["job", "receipt", job, "5", "--out", "receipt.json"]).good();

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::world::{Network, call, command, guest, number, until};
 
-/// Lucas–Lehmer of an exponent for which it takes some billion fuel.
+/// Lucas–Lehmer of an exponent for which it takes some hundred billion fuel.
 const EXPONENT: &str = "11213";
 /// Fuel of a step and of a segment.
-const STEPS: &str = "20000000:1500000000";
-const FUEL: &str = "20000000000";
+const STEPS: &str = "100000000:9000000000";
+const FUEL: &str = "120000000000";
 
 /// What an undisturbed run on this machine comes to.
 fn alone(folder: &Path) -> Value {
@@ -33,8 +33,8 @@ fn submit(network: &Network) -> String {
 fn a_task_whose_worker_is_killed_half_way_finishes_elsewhere_with_the_same_output_and_fuel() {
     let mut network = Network::start(2);
     let job = submit(&network);
-    // Paid segments are agreed ones, twice 1.5 credits each: two are behind the task, and ten before it.
-    until("two segments", || network.job(&job), |job| number(&job["spent"]) > 6_000_000);
+    // Paid segments are agreed ones, twice 9 credits each: two are behind the task, and ten before it.
+    until("two segments", || network.job(&job), |job| number(&job["spent"]) > 36_000_000);
     assert_eq!(network.job(&job)["state"], "running", "too fast to be interrupted");
     network.workers[0].kill();
     network.join();

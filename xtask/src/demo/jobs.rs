@@ -15,11 +15,11 @@ use crate::{guests, repo};
 /// Owners that must agree on each result.
 const QUORUM: u8 = 2;
 /// Most that each job may cost, micro-credits.
-const BUDGET: u64 = 400_000_000;
+const BUDGET: u64 = 5_000_000_000;
 /// Fuel limit of one `mersenne` task, about three times what the dearest exponent uses.
-const MERSENNE_FUEL: u64 = 300_000_000;
+const MERSENNE_FUEL: u64 = 2_500_000_000;
 /// Fuel limit of one `align` task, several times what a window uses.
-const ALIGN_FUEL: u64 = 5_000_000_000;
+const ALIGN_FUEL: u64 = 50_000_000_000;
 /// Pause between two looks at the totals.
 const LOOK: Duration = Duration::from_millis(500);
 /// Longest time without a decision before the demo gives up.
