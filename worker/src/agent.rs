@@ -20,6 +20,7 @@ use self::sealing::Pending;
 use crate::api::{ApiError, Session};
 use crate::backoff::Backoff;
 use crate::blobs::BlobCache;
+use crate::clock::Clock;
 use crate::execute::Execute;
 use crate::job::{GrantError, Loaded, Loader, Owner};
 use crate::mode::{Command, Mode, NotNow};
@@ -46,8 +47,11 @@ pub(crate) enum Event {
     Loaded(AttemptId, Result<Loaded, GrantError>),
     Ran(AttemptId, u64, TaskIndex, Box<Result<Done, Void>>),
     RunEnded(AttemptId, u64, Duration),
-    Replied(u64, Result<WorkReply, ApiError>),
+    Replied(u64, Result<Heard, ApiError>),
 }
+
+/// An answer, and the time that it tells.
+pub(crate) type Heard = (WorkReply, Clock);
 
 pub(crate) struct Parts {
     pub(crate) options: Options,

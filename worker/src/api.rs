@@ -68,7 +68,7 @@ impl ApiError {
 pub struct Api {
     http: reqwest::Client,
     base: Url,
-    token: Mutex<Option<(String, Micros)>>,
+    token: Mutex<Option<String>>,
 }
 
 impl Api {
@@ -171,17 +171,13 @@ impl Api {
         let signed = signer.login(login).await?.to_bytes();
         let answer = self.post_statement("/api/v1/login", signed).await?;
         let token = answer["token"].as_str().ok_or_else(|| missing("token"))?.to_owned();
-        let expires = Micros(number(&answer, "expires")?);
-        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some((token.clone(), expires));
+        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(token.clone());
         Ok(token)
     }
 
-    fn fresh_token(&self) -> Option<String> {
-        let held = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // A minute is kept in reserve, so that no call carries a token that ends on its way.
-        let soon = crate::files::now().plus(60 * Micros::SECOND);
-        held.as_ref().filter(|(_, expires)| *expires > soon).map(|(token, _)| token.clone())
+    /// The token of the last login. Whether it has ended is for the coordinator to say: its clock counts, not this one.
+    fn held_token(&self) -> Option<String> {
+        self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     pub(crate) fn forget_token(&self) {
@@ -200,7 +196,7 @@ pub(crate) struct Session {
 impl Session {
     async fn call(&self, make: impl Fn() -> RequestBuilder) -> Result<Response, ApiError> {
         for again in [true, false] {
-            let token = match self.api.fresh_token() {
+            let token = match self.api.held_token() {
                 Some(token) => token,
                 None => self.api.login(&self.signer, self.audience).await?,
             };

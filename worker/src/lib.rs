@@ -12,6 +12,7 @@ mod agent;
 mod api;
 mod backoff;
 mod blobs;
+mod clock;
 mod execute;
 mod failed;
 mod files;

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 
 use tallymill_protocol::{
-    CoordinatorId, Digest, HostId, Key, Keypair, Lease, LeaseDigest, Login, Message as _, Micros,
-    Network, Receipt, Report, Signed, VerifyError, merkle,
+    CoordinatorId, Digest, HostId, Key, Keypair, Lease, LeaseDigest, Login, MAX_LEASE_TASKS,
+    Message as _, Micros, Network, Receipt, Report, Signed, VerifyError, merkle,
 };
 use tokio::sync::oneshot;
 
@@ -59,7 +59,7 @@ pub enum SignerError {
     #[error("the lease is not believed: {0}")]
     Lease(#[from] VerifyError),
     /// The lease is for somebody or somewhere else, or over.
-    #[error("the lease's {field} is not the one of this host: {rule}")]
+    #[error("the lease's {field} is not {rule}")]
     Foreign {
         /// The field.
         field: &'static str,
@@ -212,7 +212,7 @@ impl State {
         let lease = token.open(&Key::from(self.scope.coordinator))?;
         let foreign = |field, rule| Err(SignerError::Foreign { field, rule });
         if lease.network != self.scope.network {
-            return foreign("network", "the network joined");
+            return foreign("network", "that of the network joined");
         }
         if lease.coordinator != self.scope.coordinator {
             return foreign("coordinator", "the one that signed it");
@@ -220,8 +220,12 @@ impl State {
         if Key::from(lease.host) != self.pair.public() {
             return foreign("host", "this host's key");
         }
+        let end = lease.first.0.checked_add(lease.count);
+        if !(1..=MAX_LEASE_TASKS).contains(&lease.count) || end.is_none() {
+            return foreign("count", "what a lease may hold");
+        }
         if lease.expiry <= now {
-            return foreign("expiry", "in the future; check this machine's clock");
+            return foreign("expiry", "after the coordinator's own time");
         }
         self.open.insert(Lease::digest_of(token.payload()), (lease.clone(), token));
         Ok(lease)

@@ -11,8 +11,9 @@ use tallymill_protocol::{Digest, Message as _};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{Agent, Event};
+use super::{Agent, Event, Heard};
 use crate::api::{ApiError, Session};
+use crate::clock::Clock;
 use crate::files::random;
 use crate::mode::Mode;
 use crate::status::Source;
@@ -83,6 +84,10 @@ impl Agent {
         let (number, session, events) = (self.numbers, self.session.clone(), self.events.clone());
         let task = tokio::spawn(async move {
             let reply = deliver(&session, uploads, request).await;
+            let reply = reply.map(|reply| {
+                let clock = Clock::told(reply.now);
+                (reply, clock)
+            });
             // The agent is gone when the worker has ended.
             let _ = events.send(Event::Replied(number, reply)).await;
         });
@@ -141,18 +146,18 @@ impl Agent {
         self.voids.extend(call.voids);
     }
 
-    pub(super) async fn on_reply(&mut self, number: u64, reply: Result<WorkReply, ApiError>) {
+    pub(super) async fn on_reply(&mut self, number: u64, reply: Result<Heard, ApiError>) {
         let Some(at) = self.calls.iter().position(|call| call.number == number) else { return };
         let call = self.calls.swap_remove(at);
         // What follows may remove the report from which a restart would learn the chain.
         self.confirm().await;
         match reply {
-            Ok(reply) => self.on_answer(call, reply).await,
+            Ok(heard) => self.on_answer(call, heard).await,
             Err(error) => self.on_failure(call, &error),
         }
     }
 
-    async fn on_answer(&mut self, call: Call, reply: WorkReply) {
+    async fn on_answer(&mut self, call: Call, (reply, clock): Heard) {
         self.backoff.reset();
         self.batch_limit = 64;
         self.healed(Source::Calls);
@@ -174,7 +179,7 @@ impl Agent {
         }
         reply.stop.0.iter().for_each(|attempt| self.on_stop(*attempt));
         for grant in reply.grants.0 {
-            self.on_grant(grant).await;
+            self.on_grant(grant, clock).await;
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tallymill_protocol::work::{Grant, VoidCause};
-use tallymill_protocol::{AttemptId, Lease, LeaseDigest, Micros, TaskIndex};
+use tallymill_protocol::{AttemptId, Lease, LeaseDigest, MAX_LEASE_TASKS, Micros, TaskIndex};
 use tallymill_sandbox::{TaskSpec, Void};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -13,11 +13,13 @@ use tokio::time::Instant;
 use super::calls::PAUSE;
 use super::{Agent, Event};
 use crate::backoff::Backoff;
+use crate::clock::Clock;
 use crate::execute::{Control, Execute, Placement, Prepared};
 use crate::files::{now, random};
 use crate::job::{GrantError, Loaded, Part};
 use crate::mode::Mode;
 use crate::seal::{Done, Stamp};
+use crate::signer::SignerError;
 use crate::status::Source;
 
 /// Most tasks in one run, so that a lease's tasks are spread over the slots.
@@ -80,15 +82,11 @@ impl Agent {
         self.held.values().map(waiting).sum()
     }
 
-    pub(super) async fn on_grant(&mut self, grant: Grant) {
+    pub(super) async fn on_grant(&mut self, grant: Grant, clock: Clock) {
         let digest = Lease::digest_of(grant.lease.payload());
-        let lease = match self.session.signer.open(grant.lease.clone(), now()).await {
+        let lease = match self.session.signer.open(grant.lease.clone(), clock.now()).await {
             Ok(lease) => lease,
-            Err(error) => {
-                // Whoever grants such leases would do so again at once.
-                self.poll_after = Instant::now() + PAUSE;
-                return self.trouble(Source::Leases, format!("a lease was not taken: {error}"));
-            }
+            Err(error) => return self.decline(&grant, &error),
         };
         self.healed(Source::Leases);
         let attempt = lease.attempt;
@@ -105,7 +103,7 @@ impl Agent {
             let mut backoff = Backoff::default();
             let loaded = loop {
                 match loader.load(&lease, &grant, known.clone()).await {
-                    Err(GrantError::Later(error)) if now() < lease.expiry => {
+                    Err(GrantError::Later(error)) if clock.now() < lease.expiry => {
                         tracing::info!("lease.load waits: {error}");
                         let draw = random().map_or(0, u32::from_be_bytes);
                         tokio::time::sleep(backoff.next(draw)).await;
@@ -116,6 +114,18 @@ impl Agent {
             // The agent is gone when the worker has ended.
             let _ = events.send(Event::Loaded(attempt, loaded)).await;
         });
+    }
+
+    /// A lease that the signer does not open: its tasks need not wait until it lapses. Nothing but its coordinator is at
+    /// fault, and whoever grants such leases would do so again at once.
+    fn decline(&mut self, grant: &Grant, why: &SignerError) {
+        self.poll_after = Instant::now() + PAUSE;
+        let void = Void::new(VoidCause::Withdrawn, format!("the lease was not taken: {why}"));
+        if let Ok(lease) = grant.lease.peek() {
+            let tasks = (lease.first.0..).take(lease.count.min(MAX_LEASE_TASKS) as usize);
+            tasks.for_each(|task| self.void(lease.attempt, TaskIndex(task), &void));
+        }
+        self.trouble(Source::Leases, format!("a lease was not taken: {why}"));
     }
 
     pub(super) fn on_loaded(&mut self, attempt: AttemptId, loaded: Result<Loaded, GrantError>) {

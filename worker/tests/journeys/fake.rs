@@ -1,7 +1,8 @@
 //! A coordinator of a few lines: it signs leases for one job and takes reports.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub down_after_grant: AtomicBool,
     pub corrupt: AtomicBool,
     pub unreadable: AtomicBool,
+    /// How far its clock is ahead of this machine's, µs.
+    pub ahead: AtomicI64,
     pub lose_answers: AtomicU32,
     pub forget_logins: AtomicU32,
 }
@@ -72,8 +75,8 @@ pub struct Inner {
 const MODULE: &[u8] = b"a module";
 const INPUTS: [&[u8]; 4] = [b"alpha", b"beta", b"gamma", b"delta"];
 
-fn now() -> Micros {
-    Micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64)
+fn here() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
 pub fn network() -> Network {
@@ -112,6 +115,7 @@ impl Fake {
             down_after_grant: AtomicBool::new(false),
             corrupt: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
+            ahead: AtomicI64::new(0),
             lose_answers: AtomicU32::new(0),
             forget_logins: AtomicU32::new(0),
         }));
@@ -137,6 +141,10 @@ impl Fake {
         self.0.inner.lock().unwrap()
     }
 
+    fn now(&self) -> Micros {
+        Micros(here().strict_add_signed(self.ahead.load(SeqCst)))
+    }
+
     pub fn recover(&self) {
         self.down_after_grant.store(false, SeqCst);
         self.down.store(false, SeqCst);
@@ -144,7 +152,7 @@ impl Fake {
 
     pub fn grant_range(&self, count: u32) {
         let mut inner = self.lock();
-        let lease = inner.lease(Inputs::Range { from: 0, count: 100 }, 0, count);
+        let lease = inner.lease(self.now(), Inputs::Range { from: 0, count: 100 }, 0..count);
         inner.grants.push_back(Grant {
             lease,
             entries: Blob(Vec::new()),
@@ -158,7 +166,7 @@ impl Fake {
     pub fn grant_segment(&self, start: SegmentStart, snapshot: &[u8]) {
         let mut inner = self.lock();
         inner.steps = Some(Steps { budget: 1, segment: MIN_SEGMENT });
-        let lease = inner.lease(Inputs::Range { from: 0, count: 100 }, 0, 1);
+        let lease = inner.lease(self.now(), Inputs::Range { from: 0, count: 100 }, 0..1);
         inner.blobs.insert(Digest::of(snapshot), snapshot.to_vec());
         inner.grants.push_back(Grant {
             lease,
@@ -196,7 +204,7 @@ impl Fake {
         inner.blobs.insert(blob, table);
         let leaves: Vec<Digest> = entries.iter().map(|entry| merkle::leaf(entry)).collect();
         let root = merkle::root(&leaves);
-        let lease = inner.lease(Inputs::Table { root, count: 4, blob }, 1, 2);
+        let lease = inner.lease(self.now(), Inputs::Table { root, count: 4, blob }, 1..3);
         let mut proof = merkle::range_proof(&leaves, 1, 3);
         tamper(&mut proof);
         inner.grants.push_back(Grant {
@@ -215,7 +223,7 @@ impl Fake {
 }
 
 impl Inner {
-    fn lease(&mut self, inputs: Inputs, first: u32, count: u32) -> Signed<Lease> {
+    fn lease(&mut self, now: Micros, inputs: Inputs, tasks: Range<u32>) -> Signed<Lease> {
         let submitter = self.submitter.unwrap_or(self.signer.public().into());
         let coordinator = CoordinatorId::from(self.pair.public());
         let manifest = Manifest {
@@ -237,7 +245,7 @@ impl Inner {
             policy: Policy::Trusted,
             tariff: Tariff::default(),
             budget: 1 << 40,
-            deadline: now().plus(Micros::DAY),
+            deadline: now.plus(Micros::DAY),
             priority: 5,
             tags: List(vec![Text("physics".into())]),
             visibility: Visibility::Public,
@@ -257,8 +265,8 @@ impl Inner {
             coordinator,
             epoch: 1,
             job,
-            first: TaskIndex(first),
-            count,
+            first: TaskIndex(tasks.start),
+            count: tasks.end - tasks.start,
             attempt,
             host: binding.host,
             owner: binding.owner,
@@ -267,8 +275,8 @@ impl Inner {
             limits: manifest.limits,
             versions: manifest.versions,
             nonce: Nonce([3; 16]),
-            issued: now(),
-            expiry: now().plus(60 * Micros::SECOND),
+            issued: now,
+            expiry: now.plus(60 * Micros::SECOND),
             module: manifest.module,
         };
         self.attempts.push(attempt);
@@ -322,9 +330,9 @@ async fn host(State(fake): State<Fake>, body: Bytes) -> Json<Value> {
     Json(json!({ "sequence": "0", "last_report": Digest::ZERO.to_string(), "expiry": "0" }))
 }
 
-async fn challenge(headers: HeaderMap) -> Json<Value> {
+async fn challenge(State(fake): State<Fake>, headers: HeaderMap) -> Json<Value> {
     assert_eq!(headers["tallymill-protocol"], "1");
-    let expiry = now().plus(60 * Micros::SECOND).0.to_string();
+    let expiry = fake.now().plus(60 * Micros::SECOND).0.to_string();
     Json(json!({ "nonce": Nonce([5; 16]).to_string(), "expiry": expiry, "audience": "" }))
 }
 
@@ -333,7 +341,7 @@ async fn login(State(fake): State<Fake>, body: Bytes) -> Json<Value> {
     let login = signed.open(signed.signer()).unwrap();
     assert_eq!(login.purpose.0, "worker");
     fake.lock().logins += 1;
-    Json(json!({ "token": "t", "expires": now().plus(3600 * Micros::SECOND).0.to_string() }))
+    Json(json!({ "token": "t", "expires": fake.now().plus(3600 * Micros::SECOND).0.to_string() }))
 }
 
 async fn keys(State(fake): State<Fake>) -> Vec<u8> {
@@ -396,7 +404,7 @@ async fn work(State(fake): State<Fake>, body: Bytes) -> (StatusCode, Vec<u8>) {
         grants: List(grants),
         stop: List(inner.stop.clone()),
         reasons: List(vec![Text("nothing to do".into())]),
-        now: now(),
+        now: fake.now(),
     };
     (StatusCode::OK, reply.to_bytes())
 }

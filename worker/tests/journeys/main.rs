@@ -7,6 +7,7 @@
     reason = "a helper that fails fails its test, and its numbers are small"
 )]
 
+mod clocks;
 mod fake;
 mod forged;
 mod keeping;
@@ -125,7 +126,10 @@ async fn lease_of_another_signer_is_refused() {
     let status = world.until(|status| status.trouble.is_some()).await;
     assert!(status.sentence().contains("a lease was not taken"), "{}", status.sentence());
     assert_eq!(status.queued, 0);
+    world.until(|status| status.undelivered == 0 && status.voids == 1).await;
+    world.finish().await;
     assert!(world.fake.lock().receipts.is_empty());
+    assert_eq!(world.fake.lock().voids[0].cause, VoidCause::Withdrawn as u8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

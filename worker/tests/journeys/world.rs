@@ -128,6 +128,8 @@ impl World {
 
     /// Starts the worker with something else to run its tasks.
     pub async fn start_on(&mut self, execute: Arc<impl Execute>) {
+        // One that has finished holds the state directory until its handle is gone.
+        drop(self.handle.take());
         self.handle = Some(Worker::start(self.options.clone(), execute).await.unwrap());
     }
 
