@@ -32,9 +32,21 @@ const SLOWEST: u64 = 10 * Micros::SECOND;
 const PER_HOST: u64 = 2_000;
 /// Least time before a lease lapses, µs.
 const LEAST_TERM: u64 = 30 * Micros::SECOND;
+/// Longest time before a lease that is not renewed lapses, µs: ten times the work that a host may hold.
+pub const LONGEST_TERM: u64 = 10 * LONGEST;
+/// How long heartbeats alone renew a lease, µs, at least: one hour.
+const PATIENCE: u64 = 3_600 * Micros::SECOND;
+/// The same in terms of the lease, for those that are renewed rarely.
+const PATIENT_TERMS: u64 = 10;
 /// Tasks per slot in a job's first lease, and how much a lease may grow over the longest before.
 const PROBE: u32 = 4;
 const GROWTH: u32 = 8;
+
+/// How long a lease is renewed after its host last told of progress, µs: a run that hangs does not keep its tasks for ever.
+pub const fn patience(term: u64) -> u64 {
+    let terms = term.saturating_mul(PATIENT_TERMS);
+    if terms > PATIENCE { terms } else { PATIENCE }
+}
 
 /// What is granted to one call.
 #[derive(Debug, Default)]
@@ -247,6 +259,7 @@ fn grant(
 ) -> Option<Lease> {
     let (attempt, nonce, now) = (core.draw_attempt(), core.draw_nonce(), core.now);
     let term = LEAST_TERM.max(2 * core.config.heartbeat).max(expected.saturating_mul(10));
+    let term = term.min(LONGEST_TERM);
     let job = core.jobs.get(&job_id)?;
     let lease = Lease {
         format: 1,

@@ -9,7 +9,7 @@ use tallymill_protocol::{
 
 use crate::api::Config;
 use crate::chain::{Chain, most_at_first};
-use crate::lease::hold;
+use crate::lease::{LONGEST_TERM, hold};
 use crate::out::Out;
 use crate::refusal::LoadError;
 use crate::rows::{
@@ -240,13 +240,11 @@ fn add_lease(
         .collect();
     job.cursor = job.cursor.max(tasks_of(&row).end.min(job.row.tasks));
     let stop = told || !job.is_running();
-    let term = row.expiry.since(row.issued).max(GRACE);
-    row.expiry = match told {
-        true => core.now.plus(2 * core.config.heartbeat),
-        false => row.expiry.max(core.now.plus(term)),
-    };
+    // A lease that was renewed often is old, but its term is not longer for that.
+    let term = row.expiry.since(row.issued).clamp(GRACE, LONGEST_TERM);
+    row.expiry = core.now.plus(if told { 2 * core.config.heartbeat } else { term });
     let width = row.count;
-    let live = Live { stop, ..Live::new(row, term, width) };
+    let live = Live { stop, moved: core.now, ..Live::new(row, term, width) };
     if open.is_empty() {
         core.out.batch.closed_leases.push(live.row.attempt);
     } else {

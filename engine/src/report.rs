@@ -159,6 +159,7 @@ fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdi
         }
     };
     if let Some(live) = core.leases.get_mut(&lease.attempt) {
+        live.moved = core.now;
         live.claimed = live.claimed.saturating_add(checked.receipt.fuel);
     }
     let stopped = checked.receipt.outcome == Outcome::Stopped;

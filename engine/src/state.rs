@@ -13,6 +13,7 @@ use tallymill_protocol::{
 
 use crate::api::{Ask, Config, Reply, Token};
 use crate::chain::Chain;
+use crate::lease::patience;
 use crate::out::Out;
 use crate::recent::{Ended, Recent};
 use crate::rows::{
@@ -242,6 +243,8 @@ pub struct Live {
     /// Tasks that its host can run at once.
     pub width: u64,
     /// When its host last said how much fuel it used, and how much of that can be true.
+    /// When that fuel last grew, or a receipt was taken.
+    pub moved: Micros,
     pub heard: (Micros, u64),
     /// Fuel of the receipts taken so far.
     pub claimed: u64,
@@ -251,7 +254,22 @@ impl Live {
     /// A lease before its tasks are held.
     pub fn new(row: LeaseRow, term: u64, width: u32) -> Self {
         let (width, heard) = (u64::from(width.min(row.count).max(1)), (row.issued, 0));
-        Self { row, open: 0, stop: false, weight: 1, term, width, heard, claimed: 0 }
+        let moved = row.issued;
+        Self { row, open: 0, stop: false, weight: 1, term, width, heard, moved, claimed: 0 }
+    }
+
+    /// Notes what its host says it used.
+    pub fn hear(&mut self, now: Micros, fuel: u64) {
+        let fuel = fuel.min(self.plausible(now)).max(self.heard.1);
+        if fuel > self.heard.1 {
+            self.moved = now;
+        }
+        self.heard = (now, fuel);
+    }
+
+    /// Whether heartbeats renew it no longer: its host has told of no progress for too long.
+    pub const fn is_stalled(&self, now: Micros) -> bool {
+        now.since(self.moved) > patience(self.term)
     }
 
     /// The most fuel its host can have used: what it last said and, since then, what the fastest machine can do.

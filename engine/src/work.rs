@@ -89,7 +89,7 @@ fn to_stop(core: &Core, host_id: HostId) -> Vec<AttemptId> {
     host.leases.iter().filter(stopped).take(MAX_STOP).copied().collect()
 }
 
-/// Renews leases; attempts that are not in force are to be stopped.
+/// Renews leases that move; attempts that are not in force are to be stopped.
 fn on_progress(core: &mut Core, host_id: HostId, progress: &[Progress]) -> Vec<AttemptId> {
     let entries: BTreeMap<AttemptId, u64> =
         progress.iter().map(|entry| (entry.attempt, entry.fuel)).collect();
@@ -104,10 +104,10 @@ fn renew(core: &mut Core, host_id: HostId, attempt: AttemptId, fuel: u64) -> boo
     };
     if !live.stop {
         // What a host says once it knows that it must stop is not evidence.
-        live.heard = (core.now, fuel.min(live.plausible(core.now)).max(live.heard.1));
+        live.hear(core.now, fuel);
     }
     let left = live.row.expiry.since(core.now);
-    if !live.stop && left <= live.term / 4 * 3 {
+    if !live.stop && !live.is_stalled(core.now) && left <= live.term / 4 * 3 {
         core.expiries.remove(&(live.row.expiry, attempt));
         live.row.expiry = core.now.plus(live.term);
         core.expiries.insert((live.row.expiry, attempt));

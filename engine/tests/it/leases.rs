@@ -5,7 +5,7 @@ use tallymill_engine::{Ask, Command, Reply};
 use tallymill_ledger::Amount;
 use tallymill_protocol::cbor::{List, Text};
 use tallymill_protocol::work::Accept;
-use tallymill_protocol::{Nonce, Policy};
+use tallymill_protocol::{Lease, Nonce, Policy};
 
 use crate::world::*;
 
@@ -240,6 +240,56 @@ fn a_job_says_why_its_tasks_wait() {
     assert_eq!(why, ["needs 2 owners that are not its payer, 1 online"]);
     world.join(4, 4);
     assert_eq!(world.engine.job(job).unwrap().why, ["waits for hosts with free slots"]);
+}
+
+/// Lets time pass with a heartbeat every 20 s that says what `fuel` gives; how long the lease was held, in seconds.
+fn held_for(world: &mut World, lease: &Lease, mut fuel: impl FnMut(u64) -> u64) -> u64 {
+    let mut passed = 0;
+    while passed < 60_000 && world.heartbeat(3, lease, fuel(passed)).stop.is_empty() {
+        world.pass(20 * SECOND);
+        passed += 20;
+    }
+    passed
+}
+
+#[test]
+fn heartbeats_alone_do_not_renew_a_lease_for_ever() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    let lease = world.lease(3).remove(0);
+    let term = lease.expiry.since(lease.issued) / SECOND;
+    // It ran for a while, then it hung.
+    let held = held_for(&mut world, &lease, |passed| passed.min(7_200));
+    assert!((10_800..=10_800 + term + 20).contains(&held), "{held}");
+    assert_eq!(world.store.hosts[&host(3)].abandoned, 1);
+    assert_eq!(world.lease(4).len(), 1);
+}
+
+#[test]
+fn a_lease_that_moves_is_renewed_whatever_it_takes() {
+    let mut world = World::with_hosts(1);
+    world.quorum(1);
+    let lease = world.lease(3).remove(0);
+    // A slow machine whose fuel grows every fifty minutes.
+    assert_eq!(held_for(&mut world, &lease, |passed| passed / 3_000), 60_000);
+    assert_eq!(world.store.hosts[&host(3)].abandoned, 0);
+}
+
+#[test]
+fn receipts_are_progress_too() {
+    let mut world = World::with_hosts(1);
+    world.quorum(600);
+    let lease = world.lease(3).remove(0);
+    assert_eq!(lease.count, 4);
+    let beats = |world: &mut World| {
+        for _ in 0..150 {
+            assert!(world.heartbeat(3, &lease, 0).stop.is_empty());
+            world.pass(20 * SECOND);
+        }
+    };
+    beats(&mut world);
+    world.report_runs(3, &lease, &[(0, Run::honest(0))]);
+    beats(&mut world);
 }
 
 #[test]

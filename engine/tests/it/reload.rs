@@ -47,6 +47,22 @@ fn every_lease_gets_a_full_grace_after_a_start() {
 }
 
 #[test]
+fn an_old_lease_gets_no_longer_term_by_a_start() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    let lease = world.lease(3).remove(0);
+    for fuel in 0..2_000 {
+        assert!(world.heartbeat(3, &lease, fuel).stop.is_empty());
+        world.pass(20 * SECOND);
+    }
+    world.restart();
+    // Its host has gone: what it held for hours does not wait for hours.
+    world.pass(6_000 * SECOND);
+    assert!(world.store.leases.is_empty());
+    assert_eq!(world.lease(4).len(), 1);
+}
+
+#[test]
 fn an_engine_loaded_again_with_the_same_seed_in_the_same_epoch_repeats_no_lease() {
     let mut world = World::with_hosts(2);
     world.quorum(4);
