@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tallymill_engine::Admission;
-use tallymill_ledger::Amount;
-use tallymill_protocol::{AccountId, Network};
+use tallymill_ledger::{Amount, GrantPolicy};
+use tallymill_protocol::{AccountId, CoordinatorId, Network};
 
 use crate::tokens::TOKEN_LIFE;
 
@@ -75,5 +75,11 @@ impl Options {
             grant_total: Amount::new(100_000_000 * Amount::CREDIT),
             bounds: Bounds::default(),
         }
+    }
+
+    /// The limits of grants of this issuer.
+    #[must_use]
+    pub const fn grants(&self, issuer: CoordinatorId) -> GrantPolicy {
+        GrantPolicy { issuer, per_account: self.grant_per_account, total: self.grant_total }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
+use tallymill_ledger::Amount;
 use tallymill_protocol::{AttemptId, Digest, HostId, JobId, Micros};
 use tallymill_storage::{CommitError, Commits, Identity};
 use tokio::sync::{mpsc, oneshot};
@@ -38,13 +39,18 @@ enum Input {
     Job(JobId, Caller<Option<JobView>>),
     Network(Caller<NetworkView>),
     Needs(HostId, Need, Caller<bool>),
+    Uncovered(Caller<Vec<Uncovered>>),
 }
 
 enum Look {
     Job(Option<JobView>, Caller<Option<JobView>>),
     Network(NetworkView, Caller<NetworkView>),
     Needs(bool, Caller<bool>),
+    Uncovered(Vec<Uncovered>, Caller<Vec<Uncovered>>),
 }
+
+/// A live job whose escrow holds less than what it reserved: job, escrow, reserved.
+pub type Uncovered = (JobId, Amount, Amount);
 
 /// What a host reads to run what it leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +99,14 @@ impl Pipeline {
     /// As [`Pipeline::ask`].
     pub async fn needs(&self, host: HostId, need: Need) -> Result<bool, Unavailable> {
         self.send(|caller| Input::Needs(host, need, caller)).await
+    }
+
+    /// Live jobs whose escrow does not cover their leases and undecided results, as committed.
+    ///
+    /// # Errors
+    /// As [`Pipeline::ask`].
+    pub async fn uncovered(&self) -> Result<Vec<Uncovered>, Unavailable> {
+        self.send(Input::Uncovered).await
     }
 
     /// Commands and looks that wait for the engine.
@@ -300,6 +314,7 @@ impl Worker {
             Input::Command(..) => None,
             Input::Job(job, caller) => Some(Look::Job(self.engine.job(job), caller)),
             Input::Network(caller) => Some(Look::Network(self.engine.network(), caller)),
+            Input::Uncovered(caller) => Some(Look::Uncovered(self.engine.uncovered(), caller)),
             Input::Needs(host, need, caller) => {
                 let needs = match need {
                     Need::Manifest(job) => self.engine.needs_job(host, job),
@@ -419,5 +434,6 @@ fn answer(look: Look) {
         Look::Job(view, caller) => drop(caller.send(Ok(view))),
         Look::Network(view, caller) => drop(caller.send(Ok(view))),
         Look::Needs(needs, caller) => drop(caller.send(Ok(needs))),
+        Look::Uncovered(jobs, caller) => drop(caller.send(Ok(jobs))),
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tallymill_engine::{Config, rows::Identity};
-use tallymill_ledger::GrantPolicy;
 use tallymill_protocol::Keypair;
 use tallymill_storage::{SqliteStore, Store};
 use tokio::net::TcpListener;
@@ -119,11 +118,7 @@ pub async fn start_with(
     store: Arc<dyn Store>,
 ) -> Result<Handle, ServiceError> {
     let identity = Identity { network: options.network.clone(), coordinator: key.public().into() };
-    let grants = GrantPolicy {
-        issuer: identity.coordinator,
-        per_account: options.grant_per_account,
-        total: options.grant_total,
-    };
+    let grants = options.grants(identity.coordinator);
     let mut config = Config::new(grants, options.operators.clone(), keys::random()?);
     config.admission = options.admission;
     let (queue, events) = (options.bounds.queue, options.bounds.events);

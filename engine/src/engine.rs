@@ -142,6 +142,13 @@ impl Engine {
         view::needs_job(&self.0, host, job)
     }
 
+    /// Live jobs whose escrow holds less than their leases and undecided results may cost: job, escrow, reserved. There are
+    /// none while the books are in order.
+    #[must_use]
+    pub fn uncovered(&self) -> Vec<(JobId, Amount, Amount)> {
+        view::uncovered(&self.0)
+    }
+
     /// How the network stands.
     #[must_use]
     pub fn network(&self) -> NetworkView {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tallymill_ledger::reserve;
+use tallymill_ledger::{AccountKey, AccountKind, Amount, Book as _, reserve};
 use tallymill_protocol::{AccountId, Digest, HostId, JobId};
 
 use crate::api::{JobView, NetworkView, Totals};
@@ -109,6 +109,15 @@ pub fn needs_job(core: &Core, host: HostId, job: JobId) -> bool {
 }
 
 fn leases(core: &Core, host: HostId) -> impl Iterator<Item = &Live> {
+/// Live jobs whose escrow does not cover what they reserved.
+pub fn uncovered(core: &Core) -> Vec<(JobId, Amount, Amount)> {
+    let account =
+        |job| AccountKey { issuer: core.identity.coordinator, kind: AccountKind::Escrow { job } };
+    let escrow = |job| core.balances.balance(&account(job));
+    let jobs = core.jobs.iter().map(|(id, job)| (*id, escrow(*id), job.reserved));
+    jobs.filter(|(_, escrow, reserved)| escrow < reserved).collect()
+}
+
     let leases = core.hosts.get(&host).into_iter().flat_map(|host| &host.leases);
     leases.filter_map(|attempt| core.leases.get(attempt))
 }

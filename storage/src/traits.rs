@@ -9,7 +9,7 @@ use tallymill_engine::rows::{
     PageRow, ReplicaRow, ReportRow, SegmentRow, Snapshot, SuspensionKind, SuspensionRow, TaskRow,
     TaskState, TransferRow, VoidRow,
 };
-use tallymill_ledger::{Amount, LedgerAccountId};
+use tallymill_ledger::{Amount, GrantPolicy, LedgerAccountId};
 use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, SignedBytes, TaskIndex,
 };
@@ -192,14 +192,49 @@ pub struct BalanceTotal {
 pub enum Rule {
     /// Balances of an issuer sum to zero.
     SumIsZero,
-    /// A balance is what the transfers give.
-    BalanceIsTransfers,
     /// A balance is not below its floor.
     Floor,
-    /// The same slots earn once, are posted or voided once, and are surcharged once.
-    PaidOnce,
+    /// A balance is what the transfers give.
+    BalanceIsTransfers,
+    /// An escrow holds what results that wait for others may cost. What leases may cost besides is priced by the engine.
+    EscrowCoversReserved,
     /// A job that is over, with nothing left to settle, holds no credit.
     ClosedIsEmpty,
+    /// Grants stay within their published limits.
+    GrantsWithinLimits,
+    /// The same slots earn once, are posted or voided once, and are surcharged once.
+    PaidOnce,
+    /// What a job moves comes from and returns to its payer, and pays others in earned credit.
+    PayFollowsPayer,
+}
+
+impl Rule {
+    /// Every rule, in the order of the ledger's invariants.
+    pub const ALL: [Self; 8] = [
+        Self::SumIsZero,
+        Self::Floor,
+        Self::BalanceIsTransfers,
+        Self::EscrowCoversReserved,
+        Self::ClosedIsEmpty,
+        Self::GrantsWithinLimits,
+        Self::PaidOnce,
+        Self::PayFollowsPayer,
+    ];
+
+    /// What it says: the name of the ledger's invariant.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::SumIsZero => "the balances of each issuer sum to zero",
+            Self::Floor => "no balance is below its floor",
+            Self::BalanceIsTransfers => "the transfers give the balances",
+            Self::EscrowCoversReserved => "every escrow covers what is reserved",
+            Self::ClosedIsEmpty => "a closed job holds nothing",
+            Self::GrantsWithinLimits => "grants stay within their limits",
+            Self::PaidOnce => "nothing is paid twice",
+            Self::PayFollowsPayer => "pay follows the payer",
+        }
+    }
 }
 
 /// Something that breaks a rule.
@@ -207,7 +242,7 @@ pub enum Rule {
 pub struct Offence {
     /// The rule.
     pub rule: Rule,
-    /// The issuer, ledger account or evidence, in hexadecimal.
+    /// The issuer, ledger account, job or evidence, in hexadecimal.
     pub subject: String,
     /// Micro-credits found, or the number of times.
     pub found: i64,
@@ -247,8 +282,9 @@ pub trait Ledger: Send + Sync {
     /// Transfers, oldest first; `after` is the id of the last one seen.
     fn transfers(&self, filter: TransferFilter, page: Page<u64>) -> Answer<'_, Vec<TransferRow>>;
 
-    /// Examines every rule over the whole database, without this crate's callers having to hold it in memory.
-    fn audit_ledger(&self) -> Answer<'_, LedgerAudit>;
+    /// Examines every rule over the whole database, without this crate's callers having to hold it in memory; `policy` is
+    /// the published limit of grants.
+    fn audit_ledger(&self, policy: GrantPolicy) -> Answer<'_, LedgerAudit>;
 }
 
 /// A receipt and its place in the report's tree.

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tallymill_engine::Command;
 use tallymill_engine::rows::SuspensionKind;
-use tallymill_ledger::Amount;
+use tallymill_ledger::{AccountKey, AccountKind, Amount};
 use tallymill_protocol::Digest;
+use tallymill_storage::{Offence, Rule};
 use utoipa::ToSchema;
 
 use super::accounts::done;
@@ -21,6 +22,7 @@ use super::problem::Problem;
 use super::{App, id, json as body_json, once};
 use crate::clock;
 use crate::pages::views::Books;
+use crate::pipeline::Uncovered;
 
 /// A grant: micro-credits as a string.
 #[derive(Deserialize, ToSchema)]
@@ -135,12 +137,26 @@ pub async fn approve(
         .await
 }
 
+/// A job whose leases may cost more than its escrow holds: only the engine prices them.
+fn in_flight(app: &App, (job, escrow, reserved): &Uncovered) -> Offence {
+    let kind = AccountKind::Escrow { job: *job };
+    let account = AccountKey { issuer: app.key.public().into(), kind };
+    Offence {
+        rule: Rule::EscrowCoversReserved,
+        subject: Digest(account.id().0).to_string(),
+        found: escrow.micros(),
+        expected: reserved.micros(),
+    }
+}
+
 #[utoipa::path(
     get, path = "/api/v1/admin/audit",
     responses((status = 200, body = Audit, description = "What was found")),
 )]
 pub async fn audit(State(app): State<Arc<App>>) -> Result<Json<Audit>, Problem> {
-    let audit = app.store.audit_ledger().await?;
+    let mut audit = app.store.audit_ledger(app.options.grants(app.key.public().into())).await?;
+    let uncovered = app.pipeline.uncovered().await?;
+    audit.offences.extend(uncovered.iter().map(|job| in_flight(&app, job)));
     let broken = audit.sums.iter().map(|(_, sum)| *sum).find(|sum| *sum != 0);
     let books = Books {
         sum: Amount::new(broken.unwrap_or_default()),

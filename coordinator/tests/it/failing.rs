@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tallymill_ledger::LedgerAccountId;
+use tallymill_ledger::{GrantPolicy, LedgerAccountId};
 use tallymill_protocol::*;
 use tallymill_storage::rows::*;
 use tallymill_storage::*;
@@ -93,7 +93,7 @@ reads! {
         fn totals(&self, owner: AccountId) -> Answer<'_, Vec<BalanceTotal>>;
         fn job_balances(&self, job: JobId, page: Page<LedgerAccountId>) -> Answer<'_, Vec<BalanceRow>>;
         fn transfers(&self, filter: TransferFilter, page: Page<u64>) -> Answer<'_, Vec<TransferRow>>;
-        fn audit_ledger(&self) -> Answer<'_, LedgerAudit>;
+        fn audit_ledger(&self, policy: GrantPolicy) -> Answer<'_, LedgerAudit>;
     }
     Reports {
         fn report(&self, root: Digest) -> Answer<'_, Option<ReportRow>>;

@@ -2,6 +2,7 @@
 
 use tallymill_engine::rows::{JobState, Snapshot, SuspensionKind};
 use tallymill_engine::{Engine, LoadError};
+use tallymill_ledger::{AccountKey, AccountKind, Amount};
 use tallymill_protocol::work::Verdict;
 use tallymill_protocol::{Micros, TaskIndex};
 
@@ -44,6 +45,22 @@ fn every_lease_gets_a_full_grace_after_a_start() {
     world.restart();
     world.pass(59 * SECOND);
     assert!(world.progress(3, &lease).stop.is_empty());
+}
+
+#[test]
+fn an_escrow_that_does_not_cover_its_leases_is_found() {
+    let mut world = World::with_hosts(1);
+    let job = world.quorum(4);
+    world.lease(3);
+    assert_eq!(world.engine.uncovered(), []);
+    let reserved = world.engine.job(job).unwrap().reserved;
+    let kind = AccountKind::Escrow { job };
+    let escrow = AccountKey { issuer: identity().coordinator, kind };
+    let short = Amount::new(reserved.micros() - 1);
+    world.store.balances.get_mut(&escrow).unwrap().amount = short;
+    let snapshot = world.store.load();
+    world.engine = Engine::new(identity(), config(), snapshot, world.now).unwrap();
+    assert_eq!(world.engine.uncovered(), [(job, short, reserved)]);
 }
 
 #[test]
@@ -183,7 +200,7 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
     assert!(matches!(error, LoadError::Receipt { .. }), "{error}");
     let error = damaged(|it| it.jobs[0].final_tasks = 1);
     assert!(matches!(error, LoadError::Totals { said: 1, found: 0, .. }), "{error}");
-    let error = damaged(|it| it.jobs[0].escrow = tallymill_ledger::Amount::new(1));
+    let error = damaged(|it| it.jobs[0].escrow = Amount::new(1));
     assert!(matches!(error, LoadError::Reserved { .. }), "{error}");
     let error = damaged(|it| it.accounts.clear());
     assert!(matches!(error, LoadError::Owner { .. }), "{error}");

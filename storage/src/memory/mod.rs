@@ -1,5 +1,6 @@
 //! A store in memory, with the behaviour of a database: for tests, the simulator and trying things out.
 
+mod audit;
 mod read;
 mod tables;
 

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use tallymill_engine::rows::{
-    AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, JobState, KeyRow, OnceRow, PageRow,
+    AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, KeyRow, OnceRow, PageRow,
     ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
     TransferRow, VoidRow,
 };
-use tallymill_ledger::{AccountKey, AccountKind, Amount, LedgerAccountId, TransferKind};
+use tallymill_ledger::{AccountKey, Amount, GrantPolicy, LedgerAccountId};
 use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, SignedBytes, TaskIndex,
 };
 
 use super::MemoryStore;
+use super::audit::audit;
 use super::tables::Tables;
 use crate::names::Named;
 use crate::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, Decided, Hosts, JobFilter, Jobs, Keys, Leaf,
-    Ledger, LedgerAudit, MAX_PAGE, Offence, Page, Reports, Rule, Tasks, TransferFilter,
+    Ledger, LedgerAudit, MAX_PAGE, Page, Reports, Tasks, TransferFilter,
 };
 
 /// The rows of a page: those after its key that `keep` wants.
@@ -231,102 +232,9 @@ impl Ledger for MemoryStore {
         })
     }
 
-    fn audit_ledger(&self) -> Answer<'_, LedgerAudit> {
-        self.read(audit)
+    fn audit_ledger(&self, policy: GrantPolicy) -> Answer<'_, LedgerAudit> {
+        self.read(|tables| audit(tables, &policy))
     }
-}
-
-/// The same rules as `sql/audit`.
-fn audit(tables: &Tables) -> LedgerAudit {
-    let mut sums = BTreeMap::<CoordinatorId, i64>::new();
-    for row in tables.balances.values() {
-        *sums.entry(row.account.issuer).or_default() += row.amount.micros();
-    }
-    let unequal = sums.iter().filter(|(_, sum)| **sum != 0).map(|(issuer, sum)| Offence {
-        rule: Rule::SumIsZero,
-        subject: issuer.to_string(),
-        found: *sum,
-        expected: 0,
-    });
-    let mut offences: Vec<_> = unequal.collect();
-    offences.extend(audit_balances(tables));
-    let floor = |row: &BalanceRow| row.account.kind.floor().is_some_and(|floor| row.amount < floor);
-    offences.extend(audit_amounts(tables, Rule::Floor, floor));
-    offences.extend(audit_twice(tables));
-    offences.extend(audit_amounts(tables, Rule::ClosedIsEmpty, |row| is_left(tables, row)));
-    LedgerAudit {
-        transfers: tables.transfers.len() as u64,
-        balances: tables.balances.len() as u64,
-        sums: sums.into_iter().collect(),
-        offences,
-    }
-}
-
-/// Balances for which `breaks` holds; they should be zero.
-fn audit_amounts(
-    tables: &Tables,
-    rule: Rule,
-    breaks: impl Fn(&BalanceRow) -> bool,
-) -> Vec<Offence> {
-    let rows = tables.balances.iter().filter(|(_, row)| breaks(row));
-    let offence = |(id, row): (&LedgerAccountId, &BalanceRow)| Offence {
-        rule,
-        subject: Digest(id.0).to_string(),
-        found: row.amount.micros(),
-        expected: 0,
-    };
-    rows.map(offence).take(100).collect()
-}
-
-/// Whether credit is left in a job that is over.
-fn is_left(tables: &Tables, row: &BalanceRow) -> bool {
-    let (AccountKind::Escrow { job } | AccountKind::Pending { job, .. }) = row.account.kind else {
-        return false;
-    };
-    let live = [JobState::Running, JobState::Stopping];
-    row.amount != Amount::ZERO
-        && tables
-            .jobs
-            .get(&job)
-            .is_some_and(|job| !live.contains(&job.state) && job.provisional_tasks == 0)
-}
-
-fn audit_balances(tables: &Tables) -> Vec<Offence> {
-    let mut expected: BTreeMap<_, i64> = tables.balances.keys().map(|id| (*id, 0)).collect();
-    for row in tables.transfers.values() {
-        let amount = row.transfer.amount.micros();
-        *expected.entry(row.transfer.credit.id()).or_default() += amount;
-        *expected.entry(row.transfer.debit.id()).or_default() -= amount;
-    }
-    let found = |id: &LedgerAccountId| tables.balances.get(id).map_or(0, |row| row.amount.micros());
-    let wrong = expected.iter().filter(|(id, expected)| found(id) != **expected);
-    let offence = |(id, expected): (&LedgerAccountId, &i64)| Offence {
-        rule: Rule::BalanceIsTransfers,
-        subject: Digest(id.0).to_string(),
-        found: found(id),
-        expected: *expected,
-    };
-    wrong.map(offence).take(100).collect()
-}
-
-fn audit_twice(tables: &Tables) -> Vec<Offence> {
-    let mut times = BTreeMap::<_, i64>::new();
-    for TransferRow { transfer, .. } in tables.transfers.values() {
-        let class = match transfer.kind {
-            TransferKind::Void => TransferKind::Post,
-            kind @ (TransferKind::Earn | TransferKind::Post | TransferKind::Surcharge) => kind,
-            _ => continue,
-        };
-        *times.entry((transfer.evidence, class, transfer.job, transfer.host)).or_default() += 1;
-    }
-    let twice = times.into_iter().filter(|(_, times)| *times > 1);
-    let offence = |((evidence, ..), found): ((Digest, _, _, _), i64)| Offence {
-        rule: Rule::PaidOnce,
-        subject: evidence.to_string(),
-        found,
-        expected: 1,
-    };
-    twice.map(offence).take(100).collect()
 }
 
 impl Reports for MemoryStore {

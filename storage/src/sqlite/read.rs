@@ -7,7 +7,7 @@ use tallymill_engine::rows::{
     ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
     TransferRow, VoidRow,
 };
-use tallymill_ledger::{Amount, LedgerAccountId};
+use tallymill_ledger::{Amount, GrantPolicy, LedgerAccountId};
 use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Message, SignedBytes,
     TaskIndex,
@@ -75,8 +75,13 @@ impl SqliteStore {
         })
     }
 
-    async fn offences(&self, rule: Rule, sql: &'static str) -> Result<Vec<Offence>, ReadError> {
-        let rows: Vec<(Vec<u8>, i64, i64)> = sqlx::query_as(sql).fetch_all(&self.readers).await?;
+    async fn offences(
+        &self,
+        (rule, sql): (Rule, &'static str),
+        cells: Cells,
+    ) -> Result<Vec<Offence>, ReadError> {
+        let rows: Vec<(Vec<u8>, i64, i64)> =
+            sqlx::query_as_with(sql, cells.arguments).fetch_all(&self.readers).await?;
         let offence = |(subject, found, expected): (Vec<u8>, _, _)| {
             let subject = subject.iter().map(|byte| format!("{byte:02x}")).collect();
             Offence { rule, subject, found, expected }
@@ -251,8 +256,8 @@ impl Ledger for SqliteStore {
         self.list::<TransferRecord, _>(sql, cells)
     }
 
-    fn audit_ledger(&self) -> Answer<'_, LedgerAudit> {
-        Box::pin(self.audit())
+    fn audit_ledger(&self, policy: GrantPolicy) -> Answer<'_, LedgerAudit> {
+        Box::pin(self.audit(policy))
     }
 }
 
@@ -266,7 +271,7 @@ fn issuer(id: &[u8]) -> Result<CoordinatorId, CorruptRow> {
 
 impl SqliteStore {
     /// The database adds up; only sums and what breaks a rule come here.
-    async fn audit(&self) -> Result<LedgerAudit, ReadError> {
+    async fn audit(&self, policy: GrantPolicy) -> Result<LedgerAudit, ReadError> {
         let (transfers, balances): (i64, i64) =
             sqlx::query_as(sql!("audit/count")).fetch_one(&self.readers).await?;
         let rows: Vec<(Vec<u8>, i64)> =
@@ -281,13 +286,17 @@ impl SqliteStore {
             expected: 0,
         });
         let mut offences: Vec<_> = unequal.collect();
-        for (rule, sql) in [
-            (Rule::BalanceIsTransfers, sql!("audit/balances")),
-            (Rule::Floor, sql!("audit/floors")),
-            (Rule::PaidOnce, sql!("audit/paid_once")),
-            (Rule::ClosedIsEmpty, sql!("audit/closed")),
+        let [each, all] = [policy.per_account, policy.total].map(Amount::micros);
+        for (rule, cells) in [
+            ((Rule::Floor, sql!("audit/floors")), cells![]),
+            ((Rule::BalanceIsTransfers, sql!("audit/balances")), cells![]),
+            ((Rule::EscrowCoversReserved, sql!("audit/escrow")), cells![]),
+            ((Rule::ClosedIsEmpty, sql!("audit/closed")), cells![]),
+            ((Rule::GrantsWithinLimits, sql!("audit/grants")), cells![policy.issuer, each, all]),
+            ((Rule::PaidOnce, sql!("audit/paid_once")), cells![]),
+            ((Rule::PayFollowsPayer, sql!("audit/payer")), cells![]),
         ] {
-            offences.extend(self.offences(rule, sql).await?);
+            offences.extend(self.offences(rule, cells).await?);
         }
         let (transfers, balances) = (transfers.unsigned_abs(), balances.unsigned_abs());
         Ok(LedgerAudit { transfers, balances, sums, offences })

@@ -1,8 +1,8 @@
 //! Reads: single rows, pages by key, sums, and the audit of the ledger.
 
 use tallymill_engine::rows::{Batch, JobState, ReplicaRow, SuspensionKind, TaskRow, TaskState};
-use tallymill_ledger::{AccountKind, Amount, TransferKind};
-use tallymill_protocol::{AccountId, Digest, Key, LeaseDigest, TaskIndex};
+use tallymill_ledger::{AccountKind, Amount, GrantPolicy, TransferKind};
+use tallymill_protocol::{AccountId, CoordinatorId, Digest, Key, LeaseDigest, TaskIndex};
 use tallymill_storage::{
     BalanceTotal, Decided, JobFilter, Leaf, MAX_PAGE, Offence, Page, Rule, Store, TransferFilter,
 };
@@ -242,37 +242,84 @@ async fn pages_are_limited(backend: impl Backend) {
 
 async fn sound_books_pass_the_audit(backend: impl Backend) {
     let store = filled(&backend).await;
-    let audit = store.audit_ledger().await.unwrap();
-    assert_eq!((audit.transfers, audit.balances), (3, 4));
+    let mut batch = empty(2);
+    // 14 micro-credits for the two results that wait.
+    batch.transfers = vec![transfer(4, TransferKind::Hold, (granted(1), escrow(5)))];
+    batch.transfers.push(transfer(5, TransferKind::Grant, (key(AccountKind::Grants), granted(1))));
+    batch.balances = vec![balance(key(AccountKind::Grants), -100), balance(escrow(5), 50)];
+    store.commit(&batch).await.unwrap();
+    let audit = store.audit_ledger(LIMITS).await.unwrap();
+    assert_eq!((audit.transfers, audit.balances), (5, 4));
     assert_eq!(audit.sums, [(identity().coordinator, 0)]);
     assert_eq!(audit.offences, []);
 }
 
-/// Pays the same slots twice, lets an account fall below its floor and closes a job with credit left in it.
+/// Whose credit it is.
+const ISSUER: CoordinatorId = CoordinatorId([9; 32]);
+
+/// A little more than what `books` grants, twice.
+const LIMITS: GrantPolicy =
+    GrantPolicy { issuer: ISSUER, per_account: Amount::new(100), total: Amount::new(120) };
+
+#[test]
+fn rules_are_the_invariants_of_the_ledger() {
+    let names: Vec<_> = tallymill_ledger::INVARIANTS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(Rule::ALL.map(Rule::phrase).to_vec(), names);
+}
+
+/// Pays the same slots twice, lets an account fall below its floor, closes a job with credit left in it, grants too much,
+/// spends more than is held for what waits, and moves a stranger's credit.
 async fn every_rule_of_the_ledger_is_examined(backend: impl Backend) {
     let store = backend.open().await;
-    let mut batch = Batch { jobs: vec![job(5, JobState::Finished)], ..empty(1) };
+    let jobs = vec![job(5, JobState::Finished), job(6, JobState::Running)];
+    let costs = |row| ReplicaRow { amount: Amount::new(40), ..row };
+    let replicas = [replica(6, 0, 20), replica(6, 1, 20), replica(5, 0, 20)].map(costs).to_vec();
+    let mut batch = Batch { jobs, replicas, ..empty(1) };
     books(&mut batch);
-    batch.transfers.push(transfer(4, TransferKind::Earn, (escrow(5), pending(5, 20))));
+    let grants = key(AccountKind::Grants);
+    batch.transfers.extend([
+        transfer(4, TransferKind::Earn, (escrow(5), pending(5, 20))),
+        transfer(5, TransferKind::Grant, (grants, granted(2))),
+        transfer(6, TransferKind::Grant, (grants, granted(2))),
+        transfer(7, TransferKind::Grant, (grants, granted(2))),
+        // The payer of the jobs is account 1; job 7 is not there at all.
+        transfer(8, TransferKind::Hold, (granted(2), escrow(6))),
+        transfer(9, TransferKind::Hold, (granted(2), escrow(7))),
+    ]);
     batch.balances = vec![
-        balance(key(AccountKind::Grants), -50),
+        balance(grants, -200),
         balance(granted(1), 1),
+        balance(granted(2), 50),
         balance(escrow(5), -50),
+        balance(escrow(6), 50),
+        balance(escrow(7), 50),
         balance(pending(5, 20), 100),
     ];
     store.commit(&batch).await.unwrap();
-    let audit = store.audit_ledger().await.unwrap();
+    let audit = store.audit_ledger(LIMITS).await.unwrap();
     let offence =
         |rule, subject: String, found, expected| Offence { rule, subject, found, expected };
     let id = |account: tallymill_ledger::AccountKey| Digest(account.id().0).to_string();
     let mut closed = [(id(escrow(5)), -50), (id(pending(5, 20)), 100)];
     closed.sort();
+    let mut granted_too_much = [(id(granted(2)), 150, 100), (ISSUER.to_string(), 200, 120)];
+    granted_too_much.sort();
     let mut expected = vec![
-        offence(Rule::SumIsZero, identity().coordinator.to_string(), 1, 0),
-        offence(Rule::BalanceIsTransfers, id(granted(1)), 1, 0),
+        offence(Rule::SumIsZero, ISSUER.to_string(), 1, 0),
         offence(Rule::Floor, id(escrow(5)), -50, 0),
-        offence(Rule::PaidOnce, Digest([5; 32]).to_string(), 2, 1),
+        offence(Rule::BalanceIsTransfers, id(granted(1)), 1, 0),
+        offence(Rule::EscrowCoversReserved, id(escrow(6)), 50, 80),
     ];
     expected.extend(closed.map(|(id, found)| offence(Rule::ClosedIsEmpty, id, found, 0)));
+    expected.extend(
+        granted_too_much
+            .map(|(subject, found, most)| offence(Rule::GrantsWithinLimits, subject, found, most)),
+    );
+    expected.push(offence(Rule::PaidOnce, Digest([5; 32]).to_string(), 2, 1));
+    let payers = [6, 7].map(|job| job_id(job).to_string());
+    expected.extend(payers.map(|job| offence(Rule::PayFollowsPayer, job, 50, 0)));
     assert_eq!(audit.offences, expected);
+    let mut broken: Vec<Rule> = audit.offences.iter().map(|offence| offence.rule).collect();
+    broken.dedup();
+    assert_eq!(broken, Rule::ALL, "each of them");
 }

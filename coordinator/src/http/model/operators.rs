@@ -1,7 +1,7 @@
 //! What operators read: the examination of the ledger.
 
 use serde::Serialize;
-use tallymill_storage::{LedgerAudit, Offence};
+use tallymill_storage::{LedgerAudit, Offence, Rule};
 use utoipa::ToSchema;
 
 use super::{Decimal, Id};
@@ -15,6 +15,8 @@ pub struct Audit {
     pub balances: Decimal,
     /// Sum of all balances of each issuer: zero.
     pub sums: Vec<IssuerSum>,
+    /// The rules that were examined, in words.
+    pub rules: Vec<String>,
     /// What breaks a rule; at most 100 per rule.
     pub offences: Vec<BrokenRule>,
 }
@@ -31,9 +33,9 @@ pub struct IssuerSum {
 /// Something that breaks a rule of the ledger.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BrokenRule {
-    /// The rule.
+    /// The rule, as in `rules`.
     pub rule: String,
-    /// The issuer, ledger account or evidence.
+    /// The issuer, ledger account, job or evidence.
     pub subject: String,
     /// What was found.
     pub found: Decimal,
@@ -44,7 +46,7 @@ pub struct BrokenRule {
 impl From<&Offence> for BrokenRule {
     fn from(offence: &Offence) -> Self {
         Self {
-            rule: format!("{:?}", offence.rule),
+            rule: offence.rule.phrase().to_owned(),
             subject: offence.subject.clone(),
             found: offence.found.into(),
             expected: offence.expected.into(),
@@ -61,6 +63,7 @@ impl From<&LedgerAudit> for Audit {
             transfers: audit.transfers.into(),
             balances: audit.balances.into(),
             sums: sums.collect(),
+            rules: Rule::ALL.map(|rule| rule.phrase().to_owned()).to_vec(),
             offences: audit.offences.iter().map(BrokenRule::from).collect(),
         }
     }
