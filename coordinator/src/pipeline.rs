@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
 use tallymill_ledger::Amount;
-use tallymill_protocol::{AttemptId, Digest, HostId, JobId, Micros};
+use tallymill_protocol::{AttemptId, Digest, HostId, JobId, Manifest, Micros};
 use tallymill_storage::{CommitError, Commits, Identity};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -40,6 +40,7 @@ enum Input {
     Network(Caller<NetworkView>),
     Needs(HostId, Need, Caller<bool>),
     Uncovered(Caller<Vec<Uncovered>>),
+    TooFew(Box<Manifest>, Caller<Option<String>>),
 }
 
 enum Look {
@@ -47,6 +48,7 @@ enum Look {
     Network(NetworkView, Caller<NetworkView>),
     Needs(bool, Caller<bool>),
     Uncovered(Vec<Uncovered>, Caller<Vec<Uncovered>>),
+    TooFew(Option<String>, Caller<Option<String>>),
 }
 
 /// A live job whose escrow holds less than what it reserved: job, escrow, reserved.
@@ -107,6 +109,14 @@ impl Pipeline {
     /// As [`Pipeline::ask`].
     pub async fn uncovered(&self) -> Result<Vec<Uncovered>, Unavailable> {
         self.send(Input::Uncovered).await
+    }
+
+    /// Why the owners that are online are too few for such a job, when they are.
+    ///
+    /// # Errors
+    /// As [`Pipeline::ask`].
+    pub async fn too_few(&self, manifest: &Manifest) -> Result<Option<String>, Unavailable> {
+        self.send(|caller| Input::TooFew(Box::new(manifest.clone()), caller)).await
     }
 
     /// Commands and looks that wait for the engine.
@@ -315,6 +325,9 @@ impl Worker {
             Input::Job(job, caller) => Some(Look::Job(self.engine.job(job), caller)),
             Input::Network(caller) => Some(Look::Network(self.engine.network(), caller)),
             Input::Uncovered(caller) => Some(Look::Uncovered(self.engine.uncovered(), caller)),
+            Input::TooFew(manifest, caller) => {
+                Some(Look::TooFew(self.engine.too_few(&manifest), caller))
+            }
             Input::Needs(host, need, caller) => {
                 let needs = match need {
                     Need::Manifest(job) => self.engine.needs_job(host, job),
@@ -434,6 +447,7 @@ fn answer(look: Look) {
         Look::Job(view, caller) => drop(caller.send(Ok(view))),
         Look::Network(view, caller) => drop(caller.send(Ok(view))),
         Look::Needs(needs, caller) => drop(caller.send(Ok(needs))),
+        Look::TooFew(why, caller) => drop(caller.send(Ok(why))),
         Look::Uncovered(jobs, caller) => drop(caller.send(Ok(jobs))),
     }
 }

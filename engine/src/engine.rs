@@ -1,7 +1,7 @@
 //! The engine as its shell sees it.
 
 use tallymill_ledger::{Amount, Balances};
-use tallymill_protocol::{Digest, HostId, JobId, Micros};
+use tallymill_protocol::{Digest, HostId, JobId, Manifest, Micros};
 
 use crate::api::{Command, Config, Event, JobView, NetworkView, Once, Reply, Step, Token};
 use crate::refusal::{LoadError, Refusal};
@@ -140,6 +140,12 @@ impl Engine {
     #[must_use]
     pub fn needs_job(&self, host: HostId, job: JobId) -> bool {
         view::needs_job(&self.0, host, job)
+    }
+
+    /// Why the owners that are online are too few for such a job, when they are: it would wait until others come.
+    #[must_use]
+    pub fn too_few(&self, manifest: &Manifest) -> Option<String> {
+        view::too_few(&self.0, manifest)
     }
 
     /// Live jobs whose escrow holds less than their leases and undecided results may cost: job, escrow, reserved. There are

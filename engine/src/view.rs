@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Book as _, reserve};
-use tallymill_protocol::{AccountId, Digest, HostId, JobId};
+use tallymill_protocol::{AccountId, Digest, HostId, JobId, Manifest, Policy};
 
 use crate::api::{JobView, NetworkView, Totals};
 use crate::choose::job_suspended;
-use crate::rows::JobState;
-use crate::state::{Core, Job, Live, tasks_of};
+use crate::rows::{AccountRow, AccountStatus, JobState, SuspensionKind};
+use crate::state::{Core, Host, Job, Live, tasks_of};
 
 /// Most waiting tasks looked at for a reason.
 const MAX_LOOKED_AT: usize = 1_024;
@@ -47,20 +47,11 @@ fn why(core: &Core, job: &Job) -> Vec<String> {
     if job.cursor == job.row.tasks && job.again.is_empty() {
         return Vec::new();
     }
-    let owners = owners(core);
-    let fit = |owner: &&AccountId| {
-        let own = **owner == job.row.payer || **owner == job.row.submitter;
-        own == job.is_trusted()
-    };
-    let (fitting, copies) = (owners.iter().filter(fit).count(), job.copies());
+    let fitting = fitting(core, &job.manifest);
     let next = job.again.first().map_or(job.each, |task| job.most(*task));
     let budget = reserve(&job.budget(), next).err().map(|error| error.to_string());
-    let few = (fitting < copies).then(|| match job.is_trusted() {
-        true => "needs a host of its payer: none is online".to_owned(),
-        false => format!("needs {copies} owners that are not its payer, {fitting} online"),
-    });
+    let few = few(&job.manifest, fitting.len());
     let used_up = few.is_none().then(|| {
-        let fitting: Vec<AccountId> = owners.iter().filter(fit).copied().collect();
         let task = job
             .again
             .iter()
@@ -76,6 +67,39 @@ fn why(core: &Core, job: &Job) -> Vec<String> {
     if reasons.is_empty() { vec![busy] } else { reasons }
 }
 
+/// Why the owners that are online are too few for such a job, when they are.
+pub fn too_few(core: &Core, manifest: &Manifest) -> Option<String> {
+    few(manifest, fitting(core, manifest).len())
+}
+
+fn few(manifest: &Manifest, online: usize) -> Option<String> {
+    let copies = manifest.policy.replicas();
+    let lacks = online < copies as usize;
+    lacks.then(|| match manifest.policy {
+        Policy::Trusted => "needs a host of its payer: none is online".to_owned(),
+        _ => format!("needs {copies} owners that are not its payer, {online} online"),
+    })
+}
+
+/// Owners with a host online that may run tasks of such a job.
+fn fitting(core: &Core, manifest: &Manifest) -> Vec<AccountId> {
+    let own = |owner: &AccountId| [manifest.payer, manifest.submitter].contains(owner);
+    let trusted = matches!(manifest.policy, Policy::Trusted);
+    let hosts = core.hosts.values().filter(|host| core.is_active(host) && gets_leases(core, host));
+    let owners: BTreeSet<AccountId> = hosts.map(|host| host.row.owner).collect();
+    owners.into_iter().filter(|owner| own(owner) == trusted).collect()
+}
+
+/// Whether neither an operator nor the end of its binding keeps the host from leases.
+fn gets_leases(core: &Core, host: &Host) -> bool {
+    let row = &host.row;
+    let active = |account: &AccountRow| account.status == AccountStatus::Active;
+    row.expiry > core.now
+        && core.accounts.get(&row.owner).is_some_and(active)
+        && core.suspension(SuspensionKind::Host, &row.id.0).is_none()
+        && core.suspension(SuspensionKind::Account, &row.owner.0).is_none()
+}
+
 /// Whether none of these owners may run a task any more.
 fn is_used_up(core: &Core, job: &Job, task: u32, owners: &[AccountId]) -> bool {
     let Some(slot) = job.slots.get(&task) else { return false };
@@ -83,6 +107,15 @@ fn is_used_up(core: &Core, job: &Job, task: u32, owners: &[AccountId]) -> bool {
         slot.voted(*owner) || slot.faults_of(*owner) >= core.config.owner_faults
     };
     owners.iter().all(spent)
+}
+
+/// Live jobs whose escrow does not cover what they reserved.
+pub fn uncovered(core: &Core) -> Vec<(JobId, Amount, Amount)> {
+    let account =
+        |job| AccountKey { issuer: core.identity.coordinator, kind: AccountKind::Escrow { job } };
+    let escrow = |job| core.balances.balance(&account(job));
+    let jobs = core.jobs.iter().map(|(id, job)| (*id, escrow(*id), job.reserved));
+    jobs.filter(|(_, escrow, reserved)| escrow < reserved).collect()
 }
 
 /// Whether a host may read what this digest names: a lease in force, and so a job, must need it.
@@ -109,15 +142,6 @@ pub fn needs_job(core: &Core, host: HostId, job: JobId) -> bool {
 }
 
 fn leases(core: &Core, host: HostId) -> impl Iterator<Item = &Live> {
-/// Live jobs whose escrow does not cover what they reserved.
-pub fn uncovered(core: &Core) -> Vec<(JobId, Amount, Amount)> {
-    let account =
-        |job| AccountKey { issuer: core.identity.coordinator, kind: AccountKind::Escrow { job } };
-    let escrow = |job| core.balances.balance(&account(job));
-    let jobs = core.jobs.iter().map(|(id, job)| (*id, escrow(*id), job.reserved));
-    jobs.filter(|(_, escrow, reserved)| escrow < reserved).collect()
-}
-
     let leases = core.hosts.get(&host).into_iter().flat_map(|host| &host.leases);
     leases.filter_map(|attempt| core.leases.get(attempt))
 }

@@ -27,6 +27,8 @@ pub struct Client {
 #[derive(Debug, Deserialize)]
 struct Submitted {
     id: String,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 /// The time now, for deadlines and statements.
@@ -139,7 +141,7 @@ impl Client {
         if id != Manifest::id_of(signed.payload()) {
             return Err(Error::Answer(format!("job {id} is not the one that was signed")));
         }
-        Ok(JobHandle::new(self.clone(), id))
+        Ok(JobHandle::new(self.clone(), id).warned(made.warnings))
     }
 
     async fn upload(&self, job: &Job) -> Result<(), Error> {

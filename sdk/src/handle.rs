@@ -12,17 +12,29 @@ use crate::{Client, Error, Results};
 pub struct JobHandle {
     pub(crate) client: Client,
     id: JobId,
+    warnings: Vec<String>,
 }
 
 impl JobHandle {
     pub(crate) const fn new(client: Client, id: JobId) -> Self {
-        Self { client, id }
+        Self { client, id, warnings: Vec::new() }
+    }
+
+    pub(crate) fn warned(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
     }
 
     /// Its id.
     #[must_use]
     pub const fn id(&self) -> JobId {
         self.id
+    }
+
+    /// What the coordinator said at its submission: that too few owners were online to run it, for example. Empty for a job
+    /// that was not submitted by this handle's client.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Its totals now.

@@ -25,7 +25,7 @@ pub async fn quote(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode
         ui::line(format!("{} tasks", job.tasks()));
         ui::line(format!("at most {} credits each", ui::credits(quote.per_task)));
         ui::line(format!("at most {} credits in all", ui::credits(quote.cap)));
-        quote.warnings.iter().for_each(|warning| ui::note(format!("note: {}", ui::plain(warning))));
+        warn(&quote.warnings);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -35,9 +35,11 @@ pub async fn submit(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCod
     let client = client(common).await?;
     let handle = client.submit(&built).await?;
     if common.json {
-        ui::json(&serde_json::json!({ "id": handle.id().to_string() }))?;
+        let id = handle.id().to_string();
+        ui::json(&serde_json::json!({ "id": id, "warnings": handle.warnings() }))?;
     } else {
         ui::line(handle.id());
+        warn(handle.warnings());
         ui::note(format!("follow it with: tallymill job watch {}", handle.id()));
     }
     if !args.wait {
@@ -46,6 +48,10 @@ pub async fn submit(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCod
     let code = job::watch(common, &handle).await?;
     job::results(common, &handle, None).await?;
     Ok(code)
+}
+
+fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| ui::note(format!("note: the job {}", ui::plain(warning))));
 }
 
 fn build(args: &SubmitArgs) -> anyhow::Result<Job> {

@@ -49,10 +49,7 @@ pub async fn quote(
     let price = |error: tallymill_ledger::PriceError| Problem::field("limits", error.to_string());
     let cap = tallymill_ledger::cap(&manifest, largest).map_err(price)?;
     let each = tallymill_ledger::most_per_result(&manifest, largest, true).map_err(price)?;
-    let owners = app.pipeline.network().await?.owners;
-    let needed = usize::from(manifest.policy.replicas());
-    let warning = (owners < needed).then(|| format!("needs {needed} owners, {owners} online"));
-    let warnings = warning.into_iter().collect();
+    let warnings = app.pipeline.too_few(&manifest).await?.into_iter().collect();
     Ok(Json(Quote { cap: cap.into(), per_task: each.into(), warnings }))
 }
 
@@ -75,6 +72,10 @@ pub async fn submit(
     let (largest_input, stored) = submission::taken(&app, &caller, (&signed, &manifest)).await?;
     let price = |error: tallymill_ledger::PriceError| Problem::field("limits", error.to_string());
     let cap = tallymill_ledger::cap(&manifest, largest_input).map_err(price)?;
+    let warnings = match stored {
+        Some(_) => Vec::new(),
+        None => app.pipeline.too_few(&manifest).await?.into_iter().collect(),
+    };
     let (manifest, envelope) = (Box::new(manifest), signed.envelope().clone());
     let command = Command::Submit { manifest, envelope, by, largest_input, stored, once };
     match app.pipeline.ask(command).await? {
@@ -85,6 +86,7 @@ pub async fn submit(
                 number: number.into(),
                 escrow: escrow.into(),
                 cap: cap.into(),
+                warnings,
             }),
         )),
         Reply::Refused(refusal) => Err(refusal.into()),

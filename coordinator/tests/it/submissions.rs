@@ -5,11 +5,11 @@ use serde_json::Value;
 use tallymill_protocol::cbor::{Blob, List};
 use tallymill_protocol::work::Verdict;
 use tallymill_protocol::{
-    Digest, File, Inputs, Manifest, Message as _, Network, Signed, SignedBytes, TableEntry,
-    Visibility, merkle,
+    Digest, File, Inputs, Manifest, Message as _, Network, Nonce, Policy, Signed, SignedBytes,
+    TableEntry, Visibility, merkle,
 };
 
-use crate::world::{Person, World, problem, receipt};
+use crate::world::{Person, World, asking, problem, receipt};
 
 fn number(value: &Value) -> i64 {
     value.as_str().unwrap().parse().unwrap()
@@ -53,6 +53,31 @@ async fn a_manifest_of_another_network_or_with_wrong_lists_is_named() {
     let inputs = Inputs::Table { root: Digest::ZERO, count: 1 << 21, blob: honest.module };
     let told = refused(&world, &payer, &Manifest { inputs, ..honest.clone() }).await;
     assert_eq!((&told["field"], &told["limit"]), (&"inputs.count".into(), &"1048576".into()));
+}
+
+#[tokio::test]
+async fn a_job_for_which_too_few_owners_are_online_says_so() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let quorum = Manifest { policy: Policy::Quorum { n: 2 }, ..world.manifest(&payer, 1).await };
+    // The payer's own host may not run it.
+    let (own, other) = (world.host(3, &payer).await, world.person(5, 0).await);
+    world.host(6, &other).await;
+    world.work(&own, &asking()).await;
+    let few = "needs 2 owners that are not its payer, 1 online";
+    let body = payer.pair.sign(&quorum).to_bytes();
+    let quote = world.as_person(&payer, Method::POST, "/api/v1/quote", body).await;
+    assert_eq!(quote.json::<Value>().await.unwrap()["warnings"], serde_json::json!([few]));
+    let taken: Value = world.submit(&payer, &quorum).await.json().await.unwrap();
+    assert_eq!(taken["warnings"], serde_json::json!([few]));
+    let why = format!("/api/v1/jobs/{}/why", taken["id"].as_str().unwrap());
+    let why = world.get(&payer, &why).await.text().await.unwrap();
+    assert!(why.contains(few), "{why}");
+    let third = world.person(7, 0).await;
+    world.host(8, &third).await;
+    let more = Manifest { nonce: Nonce([9; 16]), ..quorum };
+    let taken: Value = world.submit(&payer, &more).await.json().await.unwrap();
+    assert_eq!(taken["warnings"], serde_json::json!([]));
 }
 
 #[tokio::test]

@@ -242,6 +242,27 @@ fn a_job_says_why_its_tasks_wait() {
     assert_eq!(world.engine.job(job).unwrap().why, ["waits for hosts with free slots"]);
 }
 
+#[test]
+fn too_few_owners_are_told_of_before_a_job_is_there() {
+    let mut world = World::with_hosts(1);
+    let quorum = manifest(4, Policy::Quorum { n: 2 });
+    // The payer's own hosts do not count, nor do those that get no leases.
+    world.join(2, 2);
+    let few = Some("needs 2 owners that are not its payer, 1 online".to_owned());
+    assert_eq!(world.engine.too_few(&quorum), few);
+    world.join(4, 4);
+    assert_eq!(world.engine.too_few(&quorum), None);
+    world.suspend(SuspensionKind::Host, host(4).0);
+    assert_eq!(world.engine.too_few(&quorum), few);
+    world.join(5, 5);
+    world.suspend(SuspensionKind::Account, account(5).0);
+    assert_eq!(world.engine.too_few(&quorum), few);
+    assert_eq!(world.engine.too_few(&manifest(1, Policy::Trusted)), None);
+    world.pass(61 * SECOND);
+    let none = Some("needs a host of its payer: none is online".to_owned());
+    assert_eq!(world.engine.too_few(&manifest(1, Policy::Trusted)), none);
+}
+
 /// Lets time pass with a heartbeat every 20 s that says what `fuel` gives; how long the lease was held, in seconds.
 fn held_for(world: &mut World, lease: &Lease, mut fuel: impl FnMut(u64) -> u64) -> u64 {
     let mut passed = 0;

@@ -33,6 +33,8 @@ pub struct Submitted {
     pub escrow: Decimal,
     /// Its price cap.
     pub cap: Decimal,
+    /// What keeps it waiting as things stand: too few owners online that may run it.
+    pub warnings: Vec<String>,
 }
 
 /// A job.
