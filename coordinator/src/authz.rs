@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, get, post, put};
 
 use crate::http::{
-    App, accounts, admin, blobs, events, health, hosts, jobs, login, openapi, pages, work,
+    App, accounts, admin, blobs, events, health, hosts, jobs, journal, login, openapi, pages, work,
 };
 
 /// What a caller must at least be.
@@ -72,6 +72,7 @@ routes! {
     post "/api/v1/accounts" Public accounts::create, "Publishes an account";
     get "/api/v1/accounts/{id}" Member accounts::show, "An account and its balances";
     get "/api/v1/accounts/{id}/statement" Account accounts::statement, "Transfers of an account";
+    get "/api/v1/accounts/{id}/keys" Public journal::keys, "Statements about an account's keys: rotations, bindings, revocations";
     post "/api/v1/accounts/{id}/rotate" Key accounts::rotate, "Moves an account to a new key";
     post "/api/v1/accounts/{id}/revoke" Account accounts::revoke, "Withdraws a host";
     post "/api/v1/hosts" Public hosts::join, "Binds a host to its owner";
@@ -95,6 +96,8 @@ routes! {
     post "/api/v1/jobs/{id}/cancel" Account jobs::cancel, "Stops a job";
     post "/api/v1/work" Host work::work, "Reports and the next leases";
     get "/api/v1/transfers" Account accounts::transfers, "Transfers of a job or an account";
+    get "/api/v1/journal" Public journal::journal, "What operators did, and why";
+    get "/api/v1/suspensions" Public journal::suspensions, "What gets no leases, and why";
     get "/api/v1/events" Member events::stream, "Server-sent events";
     post "/api/v1/admin/grant" Operator admin::grant, "Grants credit";
     post "/api/v1/admin/suspend" Operator admin::suspend, "Stops leases of an account, module, job or host";

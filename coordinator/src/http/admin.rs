@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::accounts::done;
 use super::auth::Caller;
 use super::model::operators::Audit;
-use super::model::{Decimal, Done, Id};
+use super::model::{Decimal, Done, Id, names};
 use super::problem::Problem;
 use super::{App, id, json as body_json, once};
 use crate::clock;
@@ -80,15 +80,15 @@ pub async fn grant(
         .await
 }
 
+/// The kind of this name.
+pub fn kind(name: &str) -> Option<SuspensionKind> {
+    use SuspensionKind::{Account, Host, Job, Module};
+    [Account, Module, Job, Host].into_iter().find(|kind| names::text(*kind) == name)
+}
+
 fn subject(body: &SuspendBody) -> Result<(SuspensionKind, [u8; 32]), Problem> {
-    let kind = match body.kind.as_str() {
-        "account" => SuspensionKind::Account,
-        "module" => SuspensionKind::Module,
-        "job" => SuspensionKind::Job,
-        "host" => SuspensionKind::Host,
-        _ => return Err(Problem::field("kind", "kind: 'account', 'module', 'job' or 'host'")),
-    };
-    Ok((kind, id::<Digest>("subject", &body.subject)?.0))
+    let wrong = || Problem::field("kind", "kind: 'account', 'module', 'job' or 'host'");
+    Ok((kind(&body.kind).ok_or_else(wrong)?, id::<Digest>("subject", &body.subject)?.0))
 }
 
 #[utoipa::path(

@@ -10,6 +10,7 @@ mod evidence;
 pub mod health;
 pub mod hosts;
 pub mod jobs;
+pub mod journal;
 pub mod login;
 pub mod model;
 mod neighbourhood;

@@ -11,7 +11,7 @@ use utoipa::{OpenApi, PartialSchema as _, ToSchema as _};
 
 use super::auth::VERSION_HEADER;
 use super::model::{Cbor, Id, ProblemDocument, names};
-use super::{accounts, admin, blobs, events, health, hosts, jobs, login};
+use super::{accounts, admin, blobs, events, health, hosts, jobs, journal, login};
 use crate::authz::{ROUTES, Role, Route};
 
 /// Documents the worker's call, whose messages are not JSON.
@@ -46,6 +46,9 @@ const fn work() {}
         accounts::create,
         accounts::show,
         accounts::statement,
+        journal::keys,
+        journal::journal,
+        journal::suspensions,
         accounts::rotate,
         accounts::revoke,
         hosts::join,

@@ -7,6 +7,8 @@ mod document;
 #[cfg(test)]
 mod failing;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod pipeline;
 #[cfg(test)]
 mod reads;

@@ -30,6 +30,8 @@ names! {
     AdmissionName of Admission { Open, Approved, Closed }
     /// How an account stands.
     AccountStatus of rows::AccountStatus { Active, Waiting, Suspended }
+    /// What a suspension is about.
+    SuspensionKind of rows::SuspensionKind { Account, Module, Job, Host }
     /// How a job stands.
     JobState of rows::JobState { Running, Stopping, Finished, Cancelled, Expired, Suspended }
     /// How a task was decided.
