@@ -35,7 +35,7 @@ pub struct Config {
     pub grants: GrantPolicy,
     /// Results of one task before it fails because they disagree. A quorum of `n` always gets at least `n + 1` results.
     pub max_attempts: u8,
-    /// Void runs, lapsed leases and refused receipts of one owner after which a task never goes to that owner again. A
+    /// Void runs, declined tasks, lapsed leases and refused receipts of one owner after which a task never goes to that owner again. A
     /// trusted task, which has no other owner to go to, fails then.
     pub owner_faults: usize,
     /// Unrelated owners whose lapsed leases or refused receipts fail a task.

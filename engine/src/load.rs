@@ -13,8 +13,8 @@ use crate::lease::{LONGEST_TERM, hold};
 use crate::out::Out;
 use crate::refusal::LoadError;
 use crate::rows::{
-    Identity, JobRow, JobState, LeaseRow, PAGE_BYTES, PageRow, ReplicaRow, SegmentRow, Snapshot,
-    SuspensionKind, VoidRow,
+    FaultKind, Identity, JobRow, JobState, LeaseRow, PAGE_BYTES, PageRow, ReplicaRow, SegmentRow,
+    Snapshot, SuspensionKind, VoidRow,
 };
 use crate::slots::end_if_over;
 use crate::state::{Core, Fault, Host, Live, Vote, add, tasks_of};
@@ -183,20 +183,19 @@ fn add_replica(core: &mut Core, row: &ReplicaRow) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Void runs that said nothing about the guest do not count against a task, now as before, nor do those before its last
+/// Void runs that said nothing about the guest do not count against a task, now as before, nor do faults before its last
 /// agreed segment.
 fn add_void(core: &mut Core, row: &VoidRow) -> Result<(), LoadError> {
     let orphan = LoadError::Orphan { what: "a void run", job: row.job };
+    let most = core.config.owner_faults;
     let job = core.jobs.get_mut(&row.job).ok_or(orphan)?;
-    let withdrawn = tallymill_protocol::work::VoidCause::Withdrawn as u8;
     let passed = row.at <= job.chain(row.task.0).at;
-    if row.cause != withdrawn && job.state_of(row.task.0) == 0 && !passed {
+    if row.counts() && job.state_of(row.task.0) == 0 && !passed {
         job.cursor = job.cursor.max(row.task.0 + 1);
-        job.slots
-            .entry(row.task.0)
-            .or_default()
-            .faults
-            .push(Fault { owner: row.owner, void: true });
+        let slot = job.slots.entry(row.task.0).or_default();
+        if slot.faults_of(row.owner) < most {
+            slot.faults.push(Fault { owner: row.owner, kind: row.fault });
+        }
     }
     Ok(())
 }
@@ -218,7 +217,9 @@ fn no_longer_held(
     }
     for lease in leases {
         let void = of_host.get(&(lease.job, lease.host)).into_iter().flatten();
-        let void = void.filter(|void| void.at > lease.issued).map(|void| void.task);
+        let told = [FaultKind::Void, FaultKind::Declined];
+        let void = void.filter(|void| told.contains(&void.fault) && void.at > lease.issued);
+        let void = void.map(|void| void.task);
         gone.entry(lease.attempt).or_default().extend(lease.given_back.iter().copied().chain(void));
     }
     gone

@@ -10,8 +10,8 @@ use tallymill_protocol::{
 
 use crate::api::{Answer, CheckedReceipt, CheckedReport};
 use crate::chain;
-use crate::rows::{ReplicaRow, ReplicaState, ReportRow};
-use crate::slots::{decide_if_agreed, earn, end_if_over, release, reopen, take_back};
+use crate::rows::{FaultKind, ReplicaRow, ReplicaState, ReportRow};
+use crate::slots::{decide_if_agreed, earn, end_if_over, note_fault, release, reopen, take_back};
 use crate::state::{Core, Fault, Holder, Job, Vote, add, index_of, less, most_fuel};
 
 /// Bytes of a page of linear memory.
@@ -153,14 +153,13 @@ fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdi
             return Ok(Verdict::Superseded);
         }
         Err(why) => {
-            let fault = Fault { owner: lease.owner, void: false };
-            give_back(core, &lease, (task, place.host), Some(fault));
+            give_back(core, &lease, (task, place.host), Some(&why));
             return Err(format!("task {task}: {why}"));
         }
     };
     if let Some(live) = core.leases.get_mut(&lease.attempt) {
-        live.moved = core.now;
         live.claimed = live.claimed.saturating_add(checked.receipt.fuel);
+        live.moved = core.now;
     }
     let stopped = checked.receipt.outcome == Outcome::Stopped;
     if held && stopped {
@@ -196,8 +195,14 @@ fn reserved(core: &Core, lease: &Lease, task: u32, host: HostId) -> Option<Amoun
     holders.iter().find(mine).map(|holder| holder.reserved)
 }
 
-fn give_back(core: &mut Core, lease: &Lease, (task, host): (u32, HostId), fault: Option<Fault>) {
+/// Takes a task back from its lease; `refused` says why its receipt was, which counts against its owner.
+fn give_back(core: &mut Core, lease: &Lease, (task, host): (u32, HostId), refused: Option<&str>) {
     if holds(core, lease, task, host) && take_back(core, lease.job, task, lease.attempt) {
+        let fault = refused.map(|_| Fault { owner: lease.owner, kind: FaultKind::Refused });
+        if let Some((fault, why)) = fault.zip(refused) {
+            let why = why.chars().take(160).collect();
+            note_fault(core, (lease.job, task, host), fault, why);
+        }
         reopen(core, lease.job, task, fault);
         core.stirred = true;
         end_if_over(core, lease.job);

@@ -6,6 +6,7 @@
 mod batch;
 
 use tallymill_ledger::{AccountKey, Amount, Transfer};
+use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{
     AccountId, AttemptId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Outcome, SignedBytes,
     TaskIndex,
@@ -343,7 +344,20 @@ pub struct SegmentRow {
     pub at: Micros,
 }
 
-/// A run that ended for a reason that is not the guest's.
+/// Why a host gave no result of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// It said that its run was void: `cause` says why.
+    Void,
+    /// Its owner's rules or caps do not allow the task, which says nothing about it: others take it.
+    Declined,
+    /// Its lease lapsed.
+    Lapsed,
+    /// Its receipt was refused.
+    Refused,
+}
+
+/// A task that a host had and gave no result of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoidRow {
     /// Position, from 1.
@@ -356,12 +370,22 @@ pub struct VoidRow {
     pub host: HostId,
     /// Whose host.
     pub owner: AccountId,
-    /// A `VoidCause` code.
+    /// Why there is no result.
+    pub fault: FaultKind,
+    /// A `VoidCause` code; that of "other" where there was no void run.
     pub cause: u8,
     /// More, for people.
     pub detail: String,
     /// When.
     pub at: Micros,
+}
+
+impl VoidRow {
+    /// Whether it counts against the task's chances: a run that its owner withdrew does not.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.fault != FaultKind::Void || VoidCause::from_code(self.cause) != VoidCause::Withdrawn
+    }
 }
 
 /// A posted transfer.

@@ -1,10 +1,11 @@
 //! Slots: who runs a task, when it is decided, and how a job ends.
 
 use tallymill_ledger::Payee;
-use tallymill_protocol::{AttemptId, JobId, Micros, Outcome, TaskIndex};
+use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::{AttemptId, HostId, JobId, Micros, Outcome, TaskIndex};
 
 use crate::chain::advance;
-use crate::rows::{JobState, ReplicaState, TaskRow, TaskState};
+use crate::rows::{FaultKind, JobState, ReplicaState, TaskRow, TaskState, VoidRow};
 use crate::state::{Core, Earned, Fault, Job, Slot, Vote, add, less, tasks_of};
 
 /// Takes `task` back from the lease `attempt`; false when it did not hold it. The lease ends with its last task.
@@ -59,7 +60,7 @@ fn close_lease(core: &mut Core, attempt: AttemptId) {
 pub fn lapse(core: &mut Core, attempt: AttemptId) {
     let Some(live) = core.leases.get(&attempt) else { return };
     let (job_id, host_id, told) = (live.row.job, live.row.host, live.stop);
-    let fault = (!told).then_some(Fault { owner: live.row.owner, void: false });
+    let fault = (!told).then_some(Fault { owner: live.row.owner, kind: FaultKind::Lapsed });
     let tasks: Vec<u32> = tasks_of(&live.row).collect();
     let released: Vec<u32> =
         tasks.into_iter().filter(|task| release(core, job_id, *task, attempt)).collect();
@@ -70,10 +71,32 @@ pub fn lapse(core: &mut Core, attempt: AttemptId) {
         core.out.hosts.insert(host_id);
     }
     for task in released {
+        if let Some(fault) = fault {
+            note_fault(core, (job_id, task, host_id), fault, String::new());
+        }
         reopen(core, job_id, task, fault);
     }
     core.stirred = true;
     end_if_over(core, job_id);
+}
+
+/// Keeps a lapse or a refused receipt, so that a start counts it too; what counts no more is not kept.
+pub fn note_fault(
+    core: &mut Core,
+    (job_id, task, host): (JobId, u32, HostId),
+    Fault { owner, kind: fault }: Fault,
+    detail: String,
+) {
+    let most = core.config.owner_faults;
+    let job = core.jobs.get(&job_id).filter(|job| job.is_running());
+    let slot = job.and_then(|job| job.slots.get(&task));
+    if slot.is_none_or(|slot| slot.faults_of(owner) >= most) {
+        return;
+    }
+    core.counters.void += 1;
+    let (id, at, cause) = (core.counters.void, core.now, VoidCause::Other as u8);
+    let (job, task) = (job_id, TaskIndex(task));
+    core.out.batch.voids.push(VoidRow { id, job, task, host, owner, fault, cause, detail, at });
 }
 
 /// Takes back a lease that never reached its host.
@@ -95,7 +118,8 @@ pub fn reopen(core: &mut Core, job_id: JobId, task: u32, fault: Option<Fault>) {
     if let Some(fault) = fault.filter(|fault| slot.faults_of(fault.owner) < each) {
         slot.faults.push(fault);
     }
-    let (faults, lapsed) = (slot.faults.len(), slot.owners_at_fault(false));
+    let (faults, lapsed) =
+        (slot.faults.len(), slot.owners_at_fault(&[FaultKind::Lapsed, FaultKind::Refused]));
     if running && lapsed >= owners {
         fail(core, job_id, task, format!("abandoned: hosts of {lapsed} owners gave no result"));
     } else if running && trusted && faults >= each {

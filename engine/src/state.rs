@@ -17,8 +17,8 @@ use crate::lease::patience;
 use crate::out::Out;
 use crate::recent::{Ended, Recent};
 use crate::rows::{
-    AccountRow, Counters, HostRow, Identity, JobRow, JobState, LeaseRow, OnceRow, SuspensionKind,
-    SuspensionRow,
+    AccountRow, Counters, FaultKind, HostRow, Identity, JobRow, JobState, LeaseRow, OnceRow,
+    SuspensionKind, SuspensionRow,
 };
 
 /// Names of the rows under one idempotency key.
@@ -140,8 +140,7 @@ pub struct Slot {
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
     pub owner: AccountId,
-    /// Whether it said that its run was void; else the lease lapsed or the receipt was refused.
-    pub void: bool,
+    pub kind: FaultKind,
 }
 
 /// A host that runs a task.
@@ -243,9 +242,9 @@ pub struct Live {
     /// Tasks that its host can run at once.
     pub width: u64,
     /// When its host last said how much fuel it used, and how much of that can be true.
+    pub heard: (Micros, u64),
     /// When that fuel last grew, or a receipt was taken.
     pub moved: Micros,
-    pub heard: (Micros, u64),
     /// Fuel of the receipts taken so far.
     pub claimed: u64,
 }
@@ -392,9 +391,9 @@ impl Slot {
         self.faults.iter().filter(|fault| fault.owner == owner).count()
     }
 
-    /// Owners with a fault of this kind: one owner with many hosts is one.
-    pub fn owners_at_fault(&self, void: bool) -> usize {
-        let owners = self.faults.iter().filter(|fault| fault.void == void);
+    /// Owners with a fault of one of these kinds: one owner with many hosts is one.
+    pub fn owners_at_fault(&self, kinds: &[FaultKind]) -> usize {
+        let owners = self.faults.iter().filter(|fault| kinds.contains(&fault.kind));
         owners.map(|fault| fault.owner).collect::<BTreeSet<_>>().len()
     }
 

@@ -9,7 +9,7 @@ use crate::api::{Ask, CheckedReport, Reply, Token, WorkAnswer};
 use crate::lease::offer;
 use crate::refusal::Refusal;
 use crate::report::on_report;
-use crate::rows::{SuspensionKind, VoidRow};
+use crate::rows::{FaultKind, SuspensionKind, VoidRow};
 use crate::slots::{end_if_over, fail, reopen, take_back};
 use crate::state::{Core, Fault, Waiter};
 
@@ -128,10 +128,12 @@ fn on_void(core: &mut Core, host_id: HostId, entry: &VoidEntry) {
     let cause = VoidCause::from_code(entry.cause);
     core.stirred = true;
     note_void(core, host_id, (job_id, owner), entry);
-    if cause == VoidCause::Withdrawn {
-        reopen(core, job_id, task, None);
-    } else {
-        count_void(core, (host_id, owner), (job_id, task), cause);
+    match cause {
+        VoidCause::Withdrawn => reopen(core, job_id, task, None),
+        VoidCause::OwnerLimit => {
+            reopen(core, job_id, task, Some(Fault { owner, kind: FaultKind::Declined }));
+        }
+        _ => count_void(core, (host_id, owner), (job_id, task), cause),
     }
     end_if_over(core, job_id);
 }
@@ -144,7 +146,10 @@ fn note_void(
 ) {
     core.counters.void += 1;
     let (id, at, detail) = (core.counters.void, core.now, entry.detail.0.clone());
-    let row = VoidRow { id, job, task: entry.task, host, owner, cause: entry.cause, detail, at };
+    let declined = VoidCause::from_code(entry.cause) == VoidCause::OwnerLimit;
+    let fault = if declined { FaultKind::Declined } else { FaultKind::Void };
+    let (task, cause) = (entry.task, entry.cause);
+    let row = VoidRow { id, job, task, host, owner, fault, cause, detail, at };
     core.out.batch.voids.push(row);
 }
 
@@ -158,11 +163,11 @@ fn count_void(
         host.row.voided += 1;
         core.out.hosts.insert(host_id);
     }
-    reopen(core, job_id, task, Some(Fault { owner, void: true }));
+    reopen(core, job_id, task, Some(Fault { owner, kind: FaultKind::Void }));
     let owners = core.config.void_owners;
     let slot = core.jobs.get(&job_id).filter(|job| job.is_running());
     let slot = slot.and_then(|job| job.slots.get(&task));
-    if slot.is_some_and(|slot| slot.owners_at_fault(true) >= owners) {
+    if slot.is_some_and(|slot| slot.owners_at_fault(&[FaultKind::Void]) >= owners) {
         let cause = cause.phrase();
         fail(core, job_id, task, format!("{cause}: void runs on hosts of {owners} owners"));
     }

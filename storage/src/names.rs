@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use tallymill_engine::rows::{AccountStatus, JobState, ReplicaState, SuspensionKind, TaskState};
+use tallymill_engine::rows::{
+    AccountStatus, FaultKind, JobState, ReplicaState, SuspensionKind, TaskState,
+};
 
 /// A state or kind with a stored name.
 pub(crate) trait Named: Copy + PartialEq + 'static {
@@ -45,6 +47,12 @@ named!(ReplicaState {
     Lost = "lost",
     Stopped = "stopped",
     Void = "void",
+});
+named!(FaultKind {
+    Void = "void",
+    Declined = "declined",
+    Lapsed = "lapsed",
+    Refused = "refused",
 });
 named!(TaskState { Provisional = "provisional", Final = "final", Failed = "failed" });
 named!(SuspensionKind { Account = "account", Module = "module", Job = "job", Host = "host" });

@@ -1,9 +1,9 @@
 //! Rows as a database holds them, and how they become the engine's rows: everything is checked, nothing is assumed.
 
 use tallymill_engine::rows::{
-    AccountRow, AccountStatus, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, JobState, KeyRow,
-    LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReplicaState, ReportRow, SegmentRow,
-    SuspensionKind, SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
+    AccountRow, AccountStatus, AdminRow, BalanceRow, BlobRow, FaultKind, HostRow, JobRow, JobState,
+    KeyRow, LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReplicaState, ReportRow,
+    SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer, TransferKind};
 use tallymill_protocol::{
@@ -39,7 +39,7 @@ ids!(AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDiges
 macro_rules! names {
     ($($name:ident),*) => { cells! { $(String => $name: |text| $name::from_name(text);)* } };
 }
-names!(AccountStatus, JobState, ReplicaState, SuspensionKind, TaskState, TransferKind);
+names!(AccountStatus, FaultKind, JobState, ReplicaState, SuspensionKind, TaskState, TransferKind);
 
 cells! {
     i64 => u64: |number| u64::try_from(*number).ok();
@@ -166,7 +166,7 @@ record!(SegmentRecord of "segment" by [job, task, segment] => SegmentRow {
     at: i64,
 });
 record!(VoidRecord of "void_run" by [id] => VoidRow {
-    id: i64, job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, cause: i64, detail: String, at: i64,
+    id: i64, job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, fault: String, cause: i64, detail: String, at: i64,
 });
 record!(SuspensionRecord of "suspension" by [kind, subject] => SuspensionRow {
     kind: String, subject: Vec<u8>, reason: String, at: i64,

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use tallymill_engine::rows::{self, JobState, ReplicaRow, TaskState, VoidRow};
+use tallymill_engine::rows::{self, FaultKind, JobState, ReplicaRow, TaskState, VoidRow};
 use tallymill_ledger::Amount;
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{AccountId, Message as _, Policy, Receipt, TaskIndex};
@@ -327,8 +327,14 @@ fn void(void: &VoidRow) -> AttemptRow {
     AttemptRow {
         id: format!("void {}", void.id),
         host: void.host.to_string(),
-        state: "void".to_owned(),
-        verdict: format!("{}: {}", VoidCause::from_code(void.cause).phrase(), void.detail),
+        state: names::text(void.fault),
+        verdict: match void.fault {
+            FaultKind::Void | FaultKind::Declined => {
+                format!("{}: {}", VoidCause::from_code(void.cause).phrase(), void.detail)
+            }
+            FaultKind::Lapsed => "its lease lapsed without a result".to_owned(),
+            FaultKind::Refused => format!("its receipt was refused: {}", void.detail),
+        },
         ..AttemptRow::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Void runs and lapsed leases: never votes, never paid, and bounded.
 
-use tallymill_engine::rows::JobState;
+use tallymill_engine::rows::{FaultKind, JobState};
 use tallymill_protocol::Policy;
 use tallymill_protocol::work::{Verdict, VoidCause};
 
@@ -93,6 +93,22 @@ fn work_that_an_owner_gives_back_counts_for_nothing() {
 }
 
 #[test]
+fn owners_whose_rules_do_not_allow_a_task_never_fail_it() {
+    let mut world = World::with_hosts(5);
+    let job = world.quorum(1);
+    for number in [3, 4, 5] {
+        let lease = world.lease(number).remove(0);
+        world.void(number, &lease, 0, VoidCause::OwnerLimit);
+        assert!(world.reasons(number).contains("did not give them up first"));
+        world.restart();
+    }
+    assert_eq!(world.cause(job, 0), None);
+    assert_eq!(world.store.hosts[&host(3)].voided, 0);
+    world.drain(&[6, 7]);
+    assert_eq!(world.store.jobs[&job].final_tasks, 1);
+}
+
+#[test]
 fn somebody_elses_lease_cannot_be_voided() {
     let mut world = World::with_hosts(2);
     world.quorum(1);
@@ -127,6 +143,45 @@ fn a_heartbeat_renews_a_lease() {
     assert!(row.expiry > world.now, "the renewal is kept");
     world.pass(61 * SECOND);
     assert!(world.store.leases.is_empty());
+}
+
+#[test]
+fn a_start_forgets_neither_lapses_nor_refused_receipts() {
+    let config = tallymill_engine::Config { lapse_owners: 3, ..config() };
+    let mut world = World::with(config);
+    (3..6).for_each(|number| world.join(number, number));
+    let job = world.quorum(1);
+    world.lease(3);
+    world.pass(91 * SECOND);
+    world.restart();
+    let lease = world.lease(4).remove(0);
+    let above = Run { fuel: 2_000_000, ..Run::honest(0) };
+    assert_eq!(world.report_runs(4, &lease, &[(0, above)]).verdicts, [Verdict::Refused]);
+    world.restart();
+    // Both come after others, as before the start.
+    for number in [3, 4] {
+        assert!(world.reasons(number).contains("did not give them up first"));
+    }
+    world.lease(5);
+    world.pass(91 * SECOND);
+    assert_eq!(world.cause(job, 0).unwrap(), "abandoned: hosts of 3 owners gave no result");
+    let kept: Vec<_> = world.store.voids.iter().map(|row| (row.fault, row.owner)).collect();
+    let [lapsed, refused] = [FaultKind::Lapsed, FaultKind::Refused];
+    assert_eq!(kept, [(lapsed, account(3)), (refused, account(4)), (lapsed, account(5))]);
+    assert!(world.store.voids[1].detail.contains("fuel"), "{}", world.store.voids[1].detail);
+}
+
+#[test]
+fn an_owner_that_gave_a_task_up_for_good_does_not_get_it_after_a_start() {
+    let mut world = World::with_hosts(1);
+    world.quorum(1);
+    for _ in 0..3 {
+        assert_eq!(world.lease(3).len(), 1);
+        world.pass(91 * SECOND);
+    }
+    world.restart();
+    world.pass(3_600 * SECOND);
+    assert!(world.reasons(3).contains("an owner that has not given them up"));
 }
 
 #[test]

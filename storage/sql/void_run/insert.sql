@@ -1,4 +1,4 @@
 INSERT INTO void_run (
-    id, job, task, host, owner, cause, detail, at
+    id, job, task, host, owner, fault, cause, detail, at
 )
 VALUES {rows}

@@ -1,5 +1,5 @@
 SELECT
-    id, job, task, host, owner, cause, detail, at
+    id, job, task, host, owner, fault, cause, detail, at
 FROM void_run
 WHERE job = $1 AND task = $2 AND id > $3
 ORDER BY id

@@ -14,6 +14,7 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../../migrations/0001_foundation.sql")),
     (2, include_str!("../../../migrations/0002_segments.sql")),
     (3, include_str!("../../../migrations/0003_given_back.sql")),
+    (4, include_str!("../../../migrations/0004_faults.sql")),
 ];
 
 const BEGIN: &str = "BEGIN IMMEDIATE";

@@ -216,7 +216,8 @@ async fn replicas(connection: &mut SqliteConnection, batch: &Batch) -> Result<()
         .await?;
     bulk!("void_run", "insert")
         .run(connection, &batch.voids, |row, cells| {
-            put!(cells; row.id, row.job, row.task, row.host, row.owner, row.cause, row.detail, row.at);
+            put!(cells; row.id, row.job, row.task, row.host, row.owner, row.fault.name(), row.cause);
+            put!(cells; row.detail, row.at);
         })
         .await
         .map(drop)

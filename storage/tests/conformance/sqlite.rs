@@ -113,7 +113,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     store.close().await;
     change(&world, "INSERT INTO schema_version (version) VALUES (99)").await;
     let refused = SqliteStore::open(&world.path(), &identity()).await;
-    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 3 })));
+    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 4 })));
     change(&world, "DELETE FROM schema_version WHERE version = 99").await;
     let store = world.store().await;
     assert_eq!(store.account(owner(1)).await.unwrap(), Some(everything().accounts[0].clone()));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tallymill_engine::rows::{
-    AccountRow, AccountStatus, AdminRow, BalanceRow, Batch, BlobRow, HostRow, Identity, JobRow,
-    JobState, KeyRow, LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaMove, ReplicaRow,
+    AccountRow, AccountStatus, AdminRow, BalanceRow, Batch, BlobRow, FaultKind, HostRow, Identity,
+    JobRow, JobState, KeyRow, LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaMove, ReplicaRow,
     ReplicaState, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
     TransferRow, VoidRow,
 };
@@ -234,6 +234,7 @@ pub fn void(id: u64, job: u8, task: u32) -> VoidRow {
         task: TaskIndex(task),
         host: host_id(20),
         owner: owner(1),
+        fault: FaultKind::Lapsed,
         cause: 2,
         detail: "out of memory".to_owned(),
         at: NOW,

@@ -7,7 +7,7 @@ use tallymill_protocol::{Message as _, Receipt};
 use tallymill_storage::Decided;
 use utoipa::ToSchema;
 
-use super::names::{JobState, ReplicaState, TaskState};
+use super::names::{FaultName, JobState, ReplicaState, TaskState};
 use super::values::base64;
 use super::{Decimal, Id};
 
@@ -268,12 +268,14 @@ impl Replica {
     }
 }
 
-/// A run that ended for a reason that is not the guest's.
+/// A host had the task and gave no result of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VoidRun {
     /// The host.
     pub host: Id,
-    /// Code of the cause, as in the worker's protocol.
+    /// Whether its run was void, its owner's rules did not allow the task, its lease lapsed or its receipt was refused.
+    pub fault: FaultName,
+    /// Code of a void run's cause, as in the worker's protocol.
     pub cause: u8,
     /// More, for people.
     pub detail: String,
@@ -284,7 +286,8 @@ pub struct VoidRun {
 impl From<&VoidRow> for VoidRun {
     fn from(row: &VoidRow) -> Self {
         let detail = row.detail.clone();
-        Self { host: Id::of(&row.host), cause: row.cause, detail, at: row.at.into() }
+        let (host, fault, cause) = (Id::of(&row.host), row.fault.into(), row.cause);
+        Self { host, fault, cause, detail, at: row.at.into() }
     }
 }
 
@@ -295,7 +298,7 @@ pub struct TaskDetail {
     pub decided: Option<Task>,
     /// What hosts reported.
     pub replicas: Vec<Replica>,
-    /// Runs that ended for a reason that is not the guest's; at most 100.
+    /// Hosts that gave no result of it; at most 100.
     pub voids: Vec<VoidRun>,
 }
 

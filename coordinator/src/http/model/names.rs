@@ -38,6 +38,8 @@ names! {
     TaskState of rows::TaskState { Provisional, Final, Failed }
     /// How a reported result stands.
     ReplicaState of rows::ReplicaState { Reported, Provisional, Final, Lost, Stopped, Void }
+    /// Why a host gave no result.
+    FaultName of rows::FaultKind { Void, Declined, Lapsed, Refused }
     /// What a transfer is for.
     TransferName of TransferKind {
         Grant, Hold, Release, Earn, Surcharge, Post, Void, AuditPay, Clear
