@@ -80,6 +80,8 @@ pub(crate) struct Agent {
     /// The last report in the outbox, while the chain's file does not know of it.
     unconfirmed: Option<Report>,
     troubled: Option<Source>,
+    /// Whether results could not be kept: no work is asked for until the disk takes some again.
+    full: bool,
     voids: Vec<VoidEntry>,
     calls: Vec<Call>,
     /// Whether the call that waits for work should end: the coordinator ends it when another one comes.
@@ -133,6 +135,7 @@ impl Agent {
             pending: Pending::default(),
             unconfirmed: None,
             troubled: None,
+            full: false,
             voids: Vec::new(),
             calls: Vec::new(),
             hush: false,
@@ -184,6 +187,9 @@ impl Agent {
         self.start_runs();
         while self.must_seal() {
             self.seal().await;
+        }
+        if let Some(why) = self.outbox.spool().take_failure() {
+            self.on_full(&why);
         }
         self.retire();
         self.tidy();
@@ -251,7 +257,7 @@ impl Agent {
         // A call that waits for work may already carry some: it is ended by the coordinator, never cut off here.
         self.hush = mode != Mode::Working;
         if mode == Mode::Paused {
-            self.withdraw_all();
+            self.withdraw_all("the owner paused the worker");
         }
         // The owner acted: do not sit out a wait from before.
         self.retry_at = Instant::now();

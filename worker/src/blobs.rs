@@ -145,7 +145,7 @@ impl BlobCache {
     /// Takes a stream of bytes, verified as they come, and keeps them where the quota allows.
     ///
     /// # Errors
-    /// When they are not the blob's, are too many, break off, or cannot be written. Nothing is kept then.
+    /// When they are not the blob's, are too many or break off. A disk that does not take them costs only the next download.
     pub async fn take<S, E>(
         &self,
         digest: Digest,
@@ -157,7 +157,9 @@ impl BlobCache {
         E: std::fmt::Display,
     {
         let bytes = verified(digest, limit, stream).await?;
-        self.keep(digest, &bytes)?;
+        if let Err(error) = self.keep(digest, &bytes) {
+            tracing::warn!(blob = %digest.short(), "blob.not_kept: {error}");
+        }
         Ok(bytes)
     }
 
@@ -172,6 +174,7 @@ impl BlobCache {
         fs::File::create(&beside)
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&beside, self.path(&digest)))
+            .inspect_err(|_| drop(fs::remove_file(&beside)))
             .map_err(FileError::on("write the blob", &beside))?;
         self.index().insert(digest, size);
         Ok(())
@@ -271,6 +274,18 @@ mod tests {
         assert_eq!(cache.recent(), [c, a]);
         drop(cache);
         assert_eq!(BlobCache::open(dir.path(), 4).unwrap().size(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_nothing_costs_only_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("blobs");
+        let cache = BlobCache::open(&place, 10).unwrap();
+        fs::remove_dir(&place).unwrap();
+        fs::write(&place, b"").unwrap();
+        let digest = Digest::of(b"aaaa");
+        assert_eq!(cache.take(digest, 100, chunks(b"aaaa")).await.unwrap(), "aaaa");
+        assert_eq!((cache.size(), cache.get(&digest).unwrap()), (0, None));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use tallymill_protocol::Micros;
 
 /// A file of the state directory that could not be used.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {action} {}{}", path.display(), if is_full(source) { ": the disk is full, free some space" } else { "" })]
+#[error("could not {action} {}{}", path.display(), help(source))]
 pub struct FileError {
     /// What was tried.
     pub action: &'static str,
@@ -30,8 +30,17 @@ impl FileError {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+/// What to do about the errors that an owner can mend.
+fn help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": the disk is full, free some space"
+        }
+        io::ErrorKind::FileTooLarge => {
+            ": this process may not write files so large, raise its limit (ulimit -f)"
+        }
+        _ => "",
+    }
 }
 
 /// Makes a directory that only its owner can enter.
@@ -117,6 +126,9 @@ mod tests {
             error.to_string(),
             "could not write /state/x: the disk is full, free some space"
         );
+        let limited = io::Error::from(io::ErrorKind::FileTooLarge);
+        let error = FileError::on("write", Path::new("/state/x"))(limited);
+        assert!(error.to_string().contains("ulimit -f"), "{error}");
     }
 
     #[test]

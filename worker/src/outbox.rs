@@ -80,6 +80,17 @@ impl Outbox {
         Ok(())
     }
 
+    /// Tries whether entries and their blobs can be kept.
+    ///
+    /// # Errors
+    /// When the disk is full or cannot be written.
+    pub(crate) fn probe(&self) -> Result<(), OutboxError> {
+        let probe = self.dir.join("probe.part");
+        write_whole(&probe, &[&[0; 1 << 16]])?;
+        remove(&probe)?;
+        Ok(self.spool.probe()?)
+    }
+
     fn write(&self, entry: &Entry) -> Result<(), OutboxError> {
         let body = encode(entry);
         let digest = Digest::of(&body);

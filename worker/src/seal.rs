@@ -122,7 +122,10 @@ fn spool(
     if bytes.len() <= most {
         return Ok(bytes);
     }
-    spool.put(digest, &bytes).map_err(|error| Void::new(VoidCause::Other, error.to_string()))?;
+    // A full disk is not the task's fault: it counts as if the owner had paused the worker.
+    spool
+        .put(digest, &bytes)
+        .map_err(|error| Void::new(VoidCause::Withdrawn, error.to_string()))?;
     large.push(digest);
     Ok(Vec::new())
 }

@@ -17,6 +17,8 @@ use crate::files::{FileError, private_dir, remove, write_whole};
 pub(crate) struct Spool {
     dir: PathBuf,
     needed: Mutex<HashMap<Digest, usize>>,
+    /// Why the last bytes could not be kept, until somebody asks.
+    failure: Mutex<Option<String>>,
 }
 
 impl Spool {
@@ -29,7 +31,8 @@ impl Spool {
         private_dir(dir)?;
         let mut counts: HashMap<Digest, usize> = HashMap::new();
         needed.for_each(|digest| *counts.entry(digest).or_default() += 1);
-        let spool = Self { dir: dir.to_owned(), needed: Mutex::new(counts) };
+        let needed = Mutex::new(counts);
+        let spool = Self { dir: dir.to_owned(), needed, failure: Mutex::default() };
         spool.sweep()?;
         Ok(spool)
     }
@@ -51,10 +54,25 @@ impl Spool {
         let mut needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
         let count = needed.entry(digest).or_default();
         if *count == 0 {
-            write_whole(&self.path(&digest), &[bytes])?;
+            write_whole(&self.path(&digest), &[bytes]).inspect_err(|error| {
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(error.to_string());
+            })?;
         }
         *count += 1;
         Ok(())
+    }
+
+    /// Why bytes could not be kept since the last time this was asked.
+    pub(crate) fn take_failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Tries whether bytes can be kept.
+    pub(crate) fn probe(&self) -> Result<(), FileError> {
+        let probe = self.dir.join("probe.part");
+        write_whole(&probe, &[&[0; 1 << 16]])?;
+        remove(&probe)
     }
 
     /// One result needs its bytes no more; the last one takes the file away.

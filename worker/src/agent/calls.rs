@@ -56,7 +56,7 @@ impl Agent {
             return;
         }
         let polls = self.calls.iter().any(|call| call.polls);
-        if !polls && now >= self.poll_after && self.wants_work() {
+        if !polls && now >= self.poll_after && self.wants_work() && self.can_keep() {
             self.start_call(true);
         }
         let delivers = self.calls.iter().any(|call| !call.polls);

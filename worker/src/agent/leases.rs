@@ -96,7 +96,7 @@ impl Agent {
         let known = self.manifests.get(&lease.job).cloned();
         self.held.insert(attempt, Held::new(lease.clone(), digest));
         if self.now.mode != Mode::Working {
-            return self.withdraw(attempt);
+            return self.withdraw(attempt, "the owner paused the worker");
         }
         let (loader, events) = (self.loader.clone(), self.events.clone());
         tokio::spawn(async move {
@@ -164,16 +164,16 @@ impl Agent {
         tasks.into_iter().for_each(|task| self.void(attempt, task, void));
     }
 
-    fn withdraw(&mut self, attempt: AttemptId) {
-        self.give_up(attempt, &Void::new(VoidCause::Withdrawn, "the owner paused the worker"));
+    fn withdraw(&mut self, attempt: AttemptId, why: &str) {
+        self.give_up(attempt, &Void::new(VoidCause::Withdrawn, why));
         if let Some(held) = self.held.get(&attempt) {
             held.runs.values().for_each(|run| run.control.withdraw());
         }
     }
 
-    pub(super) fn withdraw_all(&mut self) {
+    pub(super) fn withdraw_all(&mut self, why: &str) {
         let attempts: Vec<_> = self.held.keys().copied().collect();
-        attempts.into_iter().for_each(|attempt| self.withdraw(attempt));
+        attempts.into_iter().for_each(|attempt| self.withdraw(attempt, why));
     }
 
     /// The coordinator wants no more of this: what runs ends at its next slice, the rest is dropped unsaid.

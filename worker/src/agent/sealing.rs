@@ -95,19 +95,64 @@ impl Agent {
         let (receipts, bytes): (Vec<Receipt>, Vec<Bytes>) =
             done.into_iter().map(|done| (done.receipt, done.bytes)).unzip();
         let named: Vec<_> = receipts.iter().map(|receipt| (receipt.lease, receipt.task)).collect();
+        let large: Vec<Digest> = bytes.iter().flat_map(|bytes| &bytes.large).copied().collect();
         let kept = match self.session.signer.report(receipts).await {
             Ok(sealed) => {
                 let message = sealed.message.clone();
-                self.store(entry(sealed, bytes), message).await
+                self.store(entry(sealed, bytes), message).await.map_err(|why| {
+                    // Not the tasks' fault: it counts as if the owner had paused the worker.
+                    (VoidCause::Withdrawn, why)
+                })
             }
             // It saw something that must not be signed, and will never sign it.
-            Err(error) => Err(format!("{} results are not signed: {error}", named.len())),
+            Err(error) => {
+                Err((VoidCause::Other, format!("{} results are not signed: {error}", named.len())))
+            }
         };
-        if let Err(why) = kept {
+        if let Err((cause, why)) = kept {
             // What cannot be promised is given back: its tasks go to others.
-            self.void_all(&named, &Void::new(VoidCause::Other, why.clone()));
-            self.trouble(Source::Results, format!("{why}; they were given back"));
+            self.void_all(&named, &Void::new(cause, why.clone()));
+            self.drop_large(&large);
+            match cause {
+                VoidCause::Withdrawn => self.on_full(&why),
+                _ => self.trouble(Source::Results, format!("{why}; they were given back")),
+            }
         }
+    }
+
+    /// Results that were given back need their large outputs no more.
+    fn drop_large(&self, large: &[Digest]) {
+        let spool = self.outbox.spool();
+        for digest in large {
+            if let Err(error) = spool.release(digest) {
+                tracing::warn!(blob = %digest.short(), "spool.not_removed: {error}");
+            }
+        }
+    }
+
+    /// Results cannot be kept: what is held goes to others, who can, and nothing is asked for until the disk takes some again.
+    pub(super) fn on_full(&mut self, why: &str) {
+        self.full = true;
+        self.withdraw_all(why);
+        self.trouble(Source::Results, format!("{why}; what was leased is given back"));
+    }
+
+    /// Whether results can be kept. After a failure it tries, now and then.
+    pub(super) fn can_keep(&mut self) -> bool {
+        if !self.full {
+            return true;
+        }
+        match self.outbox.probe() {
+            Ok(()) => {
+                self.full = false;
+                self.healed(Source::Results);
+            }
+            Err(error) => {
+                self.poll_after = Instant::now() + self.options.heartbeat;
+                self.trouble(Source::Results, format!("{error}; no work is asked for until then"));
+            }
+        }
+        !self.full
     }
 
     fn void_all(&mut self, tasks: &[(LeaseDigest, TaskIndex)], void: &Void) {

@@ -8,6 +8,7 @@
 )]
 
 mod clocks;
+mod disk;
 mod fake;
 mod forged;
 mod keeping;
