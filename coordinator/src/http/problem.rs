@@ -74,6 +74,15 @@ impl Problem {
         (self.status, self.name, self.detail, self.next.unwrap_or_default())
     }
 
+    /// A disk or a database that fails now, logged here: 503, since what was asked for may be there in a moment.
+    #[must_use]
+    pub fn passing(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %error, cause = ?error.source(), "a request failed for now");
+        let detail = "the coordinator cannot read its disk now; its log says why";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            .next("send the same request again")
+    }
+
     /// A failure inside, logged here and told without details: 500.
     #[must_use]
     pub fn internal(error: &dyn std::error::Error) -> Self {
@@ -117,7 +126,10 @@ impl From<Unavailable> for Problem {
 
 impl From<tallymill_storage::ReadError> for Problem {
     fn from(error: tallymill_storage::ReadError) -> Self {
-        Self::internal(&error)
+        match error {
+            tallymill_storage::ReadError::Database(_) => Self::passing(&error),
+            tallymill_storage::ReadError::Corrupt(_) => Self::internal(&error),
+        }
     }
 }
 
@@ -146,7 +158,7 @@ impl From<BlobError> for Problem {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", detail)
                     .next("tell the operator, or try again later")
             }
-            BlobError::Io(error) => Self::internal(&error),
+            BlobError::Io(error) => Self::passing(&error),
         }
     }
 }

@@ -10,6 +10,8 @@ use tallymill_storage::*;
 pub struct Failing {
     inner: MemoryStore,
     pub fails: AtomicBool,
+    /// Whether reads fail as commits do.
+    pub unreadable: AtomicBool,
     /// A bug in the engine thread: probing panics.
     pub panics: AtomicBool,
 }
@@ -19,6 +21,7 @@ impl Failing {
         Self {
             inner: MemoryStore::new(identity),
             fails: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
             panics: AtomicBool::new(false),
         }
     }
@@ -53,11 +56,14 @@ impl Commits for Failing {
     }
 }
 
-/// Reads go on while commits fail.
+/// Reads go on while commits fail, unless a test says otherwise.
 macro_rules! reads {
     ($($trait:ident { $(fn $name:ident$(<$life:lifetime>)?(&$($own:lifetime)? self $(, $arg:ident: $kind:ty)*) -> $answer:ty;)* })*) => {
         $(impl $trait for Failing {
             $(fn $name$(<$life>)?(&$($own)? self $(, $arg: $kind)*) -> $answer {
+                if self.unreadable.load(Ordering::Acquire) {
+                    return Box::pin(async { Err(sqlx::Error::PoolClosed.into()) });
+                }
                 self.inner.$name($($arg),*)
             })*
         })*

@@ -7,13 +7,17 @@ use reqwest::Method;
 use tallymill_coordinator::pipeline::{Parts, Unavailable, start};
 use tallymill_engine::{Command, Config, Reply};
 use tallymill_ledger::{Amount, GrantPolicy};
+use tallymill_protocol::cbor::List;
+use tallymill_protocol::work::{Verdict, WorkRequest};
 use tallymill_protocol::{
-    AccountStatement, Digest, Keypair, Manifest, Micros, Network, Visibility,
+    AccountStatement, Digest, Keypair, Manifest, Message as _, Micros, Network, Visibility,
 };
 use tallymill_storage::Identity;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::failing::Failing;
-use crate::world::{World, network, problem};
+use crate::world::{Worker, World, asking, network, problem, receipt};
 
 fn open(identity: &Identity, secret: u8) -> Command {
     let pair = Keypair::from_secret(&[secret; 32]);
@@ -92,6 +96,76 @@ async fn a_failed_commit_is_503_with_a_time_to_come_back_and_the_coordinator_rec
         tokio::task::yield_now().await;
     }
     world.submitted(&payer, &private).await;
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_read_is_503_and_never_a_wrong_answer() {
+    let key = || Keypair::from_secret(&[7; 32]);
+    let identity = Identity { network: network(), coordinator: key().public().into() };
+    let store = Arc::new(Failing::new(&identity));
+    let world = World::on(key(), Arc::<Failing>::clone(&store)).await;
+    let payer = world.person(2, 100).await;
+    let host = world.host(3, &payer).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let token = world.lease(&host).await;
+    let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"out")], b"out");
+    store.unreadable.store(true, Ordering::Release);
+    // What is there is not said to be missing, and a report is not refused for it.
+    let request = WorkRequest { reports: List(vec![upload.clone()]), buffer: 0, ..asking() };
+    let calls = [
+        (&payer, Method::GET, format!("/api/v1/jobs/{job}"), Vec::new()),
+        (&payer, Method::GET, format!("/api/v1/jobs/{job}/results"), Vec::new()),
+        (&host.person, Method::GET, format!("/api/v1/jobs/{job}/manifest"), Vec::new()),
+        (&host.person, Method::POST, "/api/v1/work".to_owned(), request.to_bytes()),
+    ];
+    for (who, method, path, body) in calls {
+        let answer = world.as_person(who, method, &path, body).await;
+        assert_eq!(answer.headers().get("retry-after").unwrap(), "1", "{path}");
+        problem(answer, 503).await;
+    }
+    store.unreadable.store(false, Ordering::Release);
+    assert_eq!(world.report(&host, upload).await.verdicts.0, [Verdict::Settled as u8]);
+}
+
+/// A call for work that waits, its connection open.
+async fn waiting(world: &World, host: &Worker) -> TcpStream {
+    let body = WorkRequest { wait: 30_000, ..asking() }.to_bytes();
+    let mut call = TcpStream::connect(world.handle.addr).await.unwrap();
+    let head = format!(
+        "POST /api/v1/work HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ntallymill-protocol: 1\r\ncontent-length: {}\r\n\r\n",
+        world.handle.addr,
+        host.person.token,
+        body.len()
+    );
+    call.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+    hosts_waiting(world, 1).await;
+    call
+}
+
+async fn hosts_waiting(world: &World, count: u32) {
+    let line = format!("tallymill_hosts_waiting {count}");
+    loop {
+        let metrics = world.call(Method::GET, "/metrics").send().await.unwrap();
+        if metrics.text().await.unwrap().lines().any(|found| found == line) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lease_whose_call_died_goes_to_others_at_once() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let (gone, other) = (world.host(3, &payer).await, world.host(4, &payer).await);
+    drop(waiting(&world, &gone).await);
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    // The task was leased to the host that waited, which will never hear of it.
+    hosts_waiting(&world, 0).await;
+    let lease = world.lease(&other).await.peek().unwrap();
+    assert_eq!((lease.job.to_string(), lease.count), (job, 1));
+    let path = format!("/api/v1/hosts/{}", gone.person.pair.public());
+    let host: serde_json::Value = world.get(&payer, &path).await.json().await.unwrap();
+    assert_eq!(host["abandoned"], "0", "{host}");
 }
 
 #[tokio::test]

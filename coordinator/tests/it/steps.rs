@@ -2,10 +2,11 @@
 
 use reqwest::Method;
 use serde_json::Value;
+use tallymill_protocol::cbor::List;
 use tallymill_protocol::snapshot::{
     Counters, Facts, Files, Global, Handles, PAGE, Pages, Snapshot,
 };
-use tallymill_protocol::work::Grant;
+use tallymill_protocol::work::{Grant, WorkRequest};
 use tallymill_protocol::*;
 
 use crate::world::{Person, Worker, World, asking, problem, receipt};
@@ -163,6 +164,38 @@ async fn ended(
     assert_eq!(evidence.snapshot, start.snapshot);
     assert_eq!(world.get(payer, &snapshot).await.status(), 200, "to run the segment again");
     tallymill_audit::check_signatures(&evidence, None).unwrap();
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_read_now_is_503_and_nothing_is_decided() {
+    let (world, payer, [host, other], job, first) = leased().await;
+    let memory = vec![5; PAGE];
+    let snapshot = state(&memory, SEGMENT);
+    let blob = snapshot.encode();
+    let digest = Digest::of(&blob);
+    let told = paused(&first.lease.peek().unwrap(), &snapshot, &blob);
+    let upload = || host.upload(&first.lease, std::slice::from_ref(&told), b"");
+    let unavailable = async |who: &Person, method, path: &str, body| {
+        let answer = world.as_person(who, method, path, body).await;
+        assert_eq!(answer.headers()["retry-after"], "1");
+        problem(answer, 503).await;
+    };
+    world.break_blob(digest);
+    let request = WorkRequest { reports: List(vec![upload()]), buffer: 0, ..asking() };
+    unavailable(&host.person, Method::POST, "/api/v1/work", request.to_bytes()).await;
+    let shown: Value =
+        world.get(&payer, &format!("/api/v1/jobs/{job}")).await.json().await.unwrap();
+    assert_eq!((&shown["state"], &shown["spent"]), (&"running".into(), &"0".into()));
+    world.lose_blob(digest);
+    world.upload(&host.person, &blob).await;
+    assert_eq!(world.report(&host, upload()).await.verdicts.0, [0], "the lease still holds it");
+    // The next host goes on from it, once it can be read.
+    let next = grant(&world, &other).await;
+    assert_eq!(next.states.0[0].snapshot, Some(digest));
+    world.lose_blob(digest);
+    world.break_blob(digest);
+    let path = format!("/api/v1/blobs/{digest}");
+    unavailable(&other.person, Method::GET, &path, Vec::new()).await;
 }
 
 #[tokio::test]
