@@ -10,6 +10,7 @@ mod verb;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Verb};
 
@@ -33,7 +34,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// A file that may not grow any more is then an error like a full disk, and not the end of the process: who listens for a
+/// signal does not die of it.
+fn outlive_file_limits() {
+    let exceeded = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    if let Err(error) = signal(exceeded) {
+        tracing::warn!("limits of file sizes end this process without a word: {error}");
+    }
+}
+
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    outlive_file_limits();
     let common = cli.common;
     match cli.verb {
         Verb::Dev(args) => verb::dev::run(&common, args).await,

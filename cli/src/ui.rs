@@ -14,8 +14,9 @@ pub fn log_to_stderr(verbose: u8) {
     let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
     let filter = tracing_subscriber::EnvFilter::try_from_env("TALLYMILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let started =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // A log on a full disk is lost, and nothing else: by default its failure is printed to stderr, which panics in turn.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = log.log_internal_errors(false).try_init();
     // A second subscriber is refused; the first one keeps logging, so nothing is lost.
     drop(started);
 }

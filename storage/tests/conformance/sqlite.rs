@@ -31,6 +31,20 @@ async fn change(world: &Sqlite, sql: &'static str) {
 }
 
 #[tokio::test]
+async fn a_probe_writes_each_time() {
+    let (world, store) = filled().await;
+    let log = world.path().with_extension("db-wal");
+    let mut before = std::fs::read(&log).unwrap();
+    for _ in 0..3 {
+        store.probe().await.unwrap();
+        let after = std::fs::read(&log).unwrap();
+        assert!(after != before, "a disk that takes nothing must be found out");
+        before = after;
+    }
+    store.commit(&empty(2)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_a_batch_and_takes_it_later() {
     let (_world, store) = filled().await;
     let mut large = replica(5, 9, 20);

@@ -1,1 +1,0 @@
-UPDATE meta SET value = value WHERE name = 'sequence'
