@@ -1,6 +1,8 @@
 //! Power cuts: a process is killed without warning while a job runs.
 
-use crate::world::{MERSENNE, Network, guest, number, primes};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::world::{MERSENNE, Network, Part, command, guest, number, primes};
 
 /// Fails unless the job over 2..=1820 has every result, right, and the ledger is sound.
 #[track_caller]
@@ -24,6 +26,38 @@ fn a_killed_coordinator_loses_no_result_and_no_credit() {
         assert!(after >= before, "{before} decided before kill {kill}, {after} after");
     }
     all_is_there(&network, &job);
+}
+
+/// The process of this parent whose command line has this word.
+fn child_of(parent: u32, word: &str) -> Option<u32> {
+    let ids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    ids.into_iter().find(|id| {
+        let read = |name| std::fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+        // PID (NAME) STATE PARENT …
+        let stat = read("stat");
+        let above = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+        above == Some(parent.to_string().as_str())
+            && read("cmdline").split('\0').any(|it| it == word)
+    })
+}
+
+#[test]
+fn a_network_of_dev_whose_coordinator_ends_says_so_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut start = command(folder);
+    start.args(["--json", "dev", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    let mut dev = Part::start(&mut start, folder, "dev");
+    assert!(dev.says()["url"].is_string());
+    let coordinator = child_of(dev.id(), "coordinator").unwrap();
+    let coordinator = Pid::from_raw(i32::try_from(coordinator).unwrap()).unwrap();
+    kill_process(coordinator, Signal::KILL).unwrap();
+    assert_eq!(dev.ended(), Some(1));
+    let said = dev.says()["error"].as_str().unwrap().to_owned();
+    assert!(said.contains("the coordinator ended by itself"), "{said}");
+    assert_eq!(child_of(dev.id(), "worker"), None);
 }
 
 #[test]

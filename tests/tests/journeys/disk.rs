@@ -1,46 +1,124 @@
-//! A coordinator whose disk is full says so, loses nothing, and goes on once there is space.
+//! Disks that are full: who has one says so, loses nothing, and goes on once there is space.
+//!
+//! A full disk is a small one of its own where this user may mount, and everywhere a limit on the size of files, which
+//! stops the same writes at the same places.
 
+use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::world::{Network, guest, until};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
-/// Whether this user may mount in a namespace of its own.
-fn may_mount() -> bool {
+use crate::world::{MERSENNE, Network, Part, guest, number, primes, until};
+
+/// Ways to have a mount namespace: as root, or as root of a namespace of one's own.
+const NAMESPACES: [&str; 2] = ["-m", "-Urm"];
+
+/// The first way in which this user may mount.
+fn namespace() -> Option<&'static str> {
     let script = "mount -t tmpfs -o size=64k tallymill /tmp";
-    let tried = Command::new("unshare").args(["-m", "sh", "-c", script]).output();
-    tried.is_ok_and(|tried| tried.status.success())
+    NAMESPACES.into_iter().find(|way| {
+        let tried = Command::new("unshare").args([way, "sh", "-c", script]).output();
+        tried.is_ok_and(|tried| tried.status.success())
+    })
 }
 
 /// The same command with a small disk of its own below its data folder, which nobody else sees.
-fn on_a_small_disk(command: &Command) -> Command {
+fn on_a_small_disk(way: &str, command: &Command) -> Command {
     let script = r#"mkdir -p data && mount -t tmpfs -o size=24m tallymill data && exec "$@""#;
     let mut small = Command::new("unshare");
-    small.args(["-m", "sh", "-ec", script, "sh"]).arg(command.get_program());
+    small.args([way, "sh", "-ec", script, "sh"]).arg(command.get_program());
     small.args(command.get_args()).current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => small.env(name, value),
+            None => small.env_remove(name),
+        };
+    }
     small
 }
 
-/// Writes until the disk takes no more.
-fn fill(path: &PathBuf) {
-    let mut file = std::fs::File::create(path).unwrap();
-    for size in [1 << 16, 1 << 12, 1] {
-        while file.write_all(&vec![0; size]).is_ok() {}
+/// What a part writes to, as far as a test can fill it.
+enum Disk {
+    /// A small disk, filled by a file.
+    Small { filler: PathBuf },
+    /// A process that may not make its files any longer.
+    Limited { process: u32 },
+}
+
+impl Disk {
+    fn of(part: &Part) -> Self {
+        Self::Limited { process: part.id() }
+    }
+
+    fn fill(&self) {
+        match self {
+            Self::Small { filler } => {
+                let mut file = File::create(filler).unwrap();
+                for size in [1 << 16, 1 << 12, 1] {
+                    while file.write_all(&vec![0; size]).is_ok() {}
+                }
+            }
+            Self::Limited { process } => limit(*process, Some(0)),
+        }
+    }
+
+    fn free(&self) {
+        match self {
+            Self::Small { filler } => std::fs::remove_file(filler).unwrap(),
+            Self::Limited { process } => limit(*process, None),
+        }
     }
 }
 
+/// What only a restored backup does: the database ends before something that was acknowledged.
+fn rewind(database: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(database);
+        let mut connection = options.connect().await.unwrap();
+        let rewind = "UPDATE meta SET value = x'0000000000000001' WHERE name = 'sequence'";
+        sqlx::query(rewind).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
 #[test]
-fn a_full_disk_is_said_and_survived() {
-    if !may_mount() {
-        eprintln!("skipped: this user may not mount a small disk in a namespace of its own");
-        return;
-    }
-    let mut network = Network::start_with(|command| on_a_small_disk(&command));
-    (0..2).for_each(|_| network.join());
-    let disk = PathBuf::from(format!("/proc/{}/cwd/data", network.coordinator.id()));
-    let filler = disk.join("filler");
-    fill(&filler);
+fn a_coordinator_whose_engine_ends_by_itself_says_so_and_ends() {
+    let mut network = Network::start(0);
+    let disk = Disk::of(&network.coordinator);
+    disk.fill();
+    until(
+        "unreadiness",
+        || {
+            network.tell(&["admin", "grant", &network.account, "1"]);
+            network.get("/readyz").0
+        },
+        |status| *status == 503,
+    );
+    rewind(&network.folder.path().join("data/tallymill.db"));
+    disk.free();
+    assert_eq!(network.coordinator.ended(), Some(1));
+    let said = network.coordinator.says()["error"].as_str().unwrap().to_owned();
+    assert!(said.contains("the coordinator stopped by itself"), "{said}");
+    assert!(said.contains("the database ends at commit 1, but commit"), "{said}");
+}
+
+/// Limits the size of files that a process writes. Only the soft limit moves, so no right is needed to lift it again.
+fn limit(process: u32, bytes: Option<u64>) {
+    let process = Pid::from_raw(i32::try_from(process).unwrap());
+    prlimit(process, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+}
+
+/// Fails unless the coordinator says that its disk is full while leases are in flight, and everything is there in the end.
+fn survives(network: &Network, disk: &Disk) {
+    let job = network.submit(&guest("mersenne"), "2..=1820", &["--fuel", "100000000"]);
+    let before = number(&network.until_running(&job, 100)["final"]);
+    disk.fill();
+    // What a file has already can still be written, so it may take some commits until one fails.
     until(
         "a refusal for want of space",
         || network.tell(&["admin", "grant", &network.account, "1"]),
@@ -48,10 +126,67 @@ fn a_full_disk_is_said_and_survived() {
     );
     until("unreadiness", || network.get("/readyz").0, |status| *status == 503);
     assert_eq!(network.get("/livez").0, 200);
-
-    std::fs::remove_file(filler).unwrap();
+    disk.free();
     until("readiness", || network.get("/readyz").0, |status| *status == 200);
-    let job = network.submit(&guest("mersenne"), "2..=9", &[]);
-    assert_eq!(network.until_over(&job)["state"], "finished");
+    let after = network.job(&job);
+    assert!(number(&after["final"]) >= before, "{before} were decided: {after}");
+    if matches!(disk, Disk::Limited { .. }) {
+        assert_eq!(after["state"], "running", "leases were in flight when it failed: {after}");
+    }
+    all_is_there(network, &job);
+}
+
+/// Fails unless the job over 2..=1820 has every result, right, and the ledger is sound.
+#[track_caller]
+fn all_is_there(network: &Network, job: &str) {
+    let over = network.until_over(job);
+    assert_eq!((&over["state"], number(&over["final"])), (&"finished".into(), 1819), "{over}");
+    let results = network.tell(&["job", "results", job]).json();
+    assert_eq!((results.len(), primes(&results)), (1819, MERSENNE[..15].to_vec()));
     network.audit();
+}
+
+#[test]
+fn a_coordinator_that_may_write_no_more_says_so_and_survives() {
+    let network = Network::start(2);
+    survives(&network, &Disk::of(&network.coordinator));
+}
+
+#[test]
+fn a_full_disk_is_said_and_survived() {
+    let way = namespace();
+    let mut network = Network::start_with(|command| match way {
+        Some(way) => on_a_small_disk(way, &command),
+        None => command,
+    });
+    (0..2).for_each(|_| network.join());
+    let folder = PathBuf::from(format!("/proc/{}/cwd/data", network.coordinator.id()));
+    let disk = match way {
+        Some(_) => Disk::Small { filler: folder.join("filler") },
+        None => Disk::of(&network.coordinator),
+    };
+    survives(&network, &disk);
+}
+
+#[test]
+fn a_worker_whose_disk_is_full_gives_back_what_it_cannot_keep_and_says_why() {
+    let network = Network::start(3);
+    let disk = Disk::of(&network.workers[0]);
+    let submit = |range| network.submit(&guest("mersenne"), range, &["--fuel", "100000000"]);
+    let credited = || number(&network.status(1)["credited"]);
+    submit("2..=200");
+    until("a first credit", credited, |now| *now > 0);
+    disk.fill();
+    let job = submit("2..=1820");
+    let trouble = || network.status(1)["trouble"]["what"].as_str().map(str::to_owned);
+    let said = until("the reason", trouble, Option::is_some).unwrap();
+    assert!(said.contains("could not") && said.contains("ulimit -f"), "{said}");
+    // The others have space: the job does not wait for it.
+    all_is_there(&network, &job);
+    disk.free();
+    until("the end of the trouble", trouble, Option::is_none);
+    let before = credited();
+    submit("3..=200");
+    until("new credit", credited, |now| *now > before);
+    assert_eq!(network.status(1)["refused"], 0, "{}", network.status(1));
 }

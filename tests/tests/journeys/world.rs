@@ -164,6 +164,12 @@ impl Part {
         self.process.wait().unwrap();
     }
 
+    /// Waits until it ends by itself, and gives its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        let end = || self.process.try_wait().unwrap();
+        until("the end of a process", end, Option::is_some).and_then(|status| status.code())
+    }
+
     /// Asks it to stop, and gives its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         if self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
