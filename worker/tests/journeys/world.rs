@@ -40,7 +40,6 @@ impl Execute for Echo {
             while self.block.load(SeqCst) {
                 let wish = format!("{control:?}");
                 if wish.contains("withdraw: true") {
-                    finished(at, Err(Void::new(VoidCause::Withdrawn, "withdrawn")));
                     break;
                 }
                 if wish.contains("stop_all: true") {
@@ -50,6 +49,7 @@ impl Execute for Echo {
                 std::thread::yield_now();
             }
             if format!("{control:?}").contains("withdraw: true") {
+                finished(at, Err(Void::new(VoidCause::Withdrawn, "withdrawn")));
                 continue;
             }
             let output =
