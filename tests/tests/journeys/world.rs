@@ -350,3 +350,14 @@ pub fn primes(results: &[Value]) -> Vec<u32> {
     let primes = answers.filter(|answer| answer["prime"] == true);
     primes.map(|answer| u32::try_from(number(&answer["exponent"])).unwrap()).collect()
 }
+
+/// Fails unless the job over 2..=1820, has every result, right, and the ledger is sound.
+#[track_caller]
+pub fn all_is_there(network: &Network, job: &str) -> Value {
+    let over = network.until_over(job);
+    assert_eq!((&over["state"], number(&over["final"])), (&"finished".into(), 1819), "{over}");
+    let results = network.tell(&["job", "results", job]).json();
+    assert_eq!((results.len(), primes(&results)), (1819, MERSENNE[..15].to_vec()));
+    network.audit();
+    over
+}
