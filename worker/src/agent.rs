@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use self::calls::Call;
 use self::leases::Held;
-use self::sealing::Pending;
+use self::sealing::{Full, Pending};
 use crate::api::{ApiError, Session};
 use crate::backoff::Backoff;
 use crate::blobs::BlobCache;
@@ -80,8 +80,8 @@ pub(crate) struct Agent {
     /// The last report in the outbox, while the chain's file does not know of it.
     unconfirmed: Option<Report>,
     troubled: Option<Source>,
-    /// Whether results could not be kept: no work is asked for until the disk takes some again.
-    full: bool,
+    /// Results could not be kept: no work is asked for until the disk takes as much.
+    full: Option<Full>,
     voids: Vec<VoidEntry>,
     calls: Vec<Call>,
     /// Whether the call that waits for work should end: the coordinator ends it when another one comes.
@@ -135,7 +135,7 @@ impl Agent {
             pending: Pending::default(),
             unconfirmed: None,
             troubled: None,
-            full: false,
+            full: None,
             voids: Vec::new(),
             calls: Vec::new(),
             hush: false,
@@ -188,8 +188,8 @@ impl Agent {
         while self.must_seal() {
             self.seal().await;
         }
-        if let Some(why) = self.outbox.spool().take_failure() {
-            self.on_full(&why);
+        if let Some(unkept) = self.outbox.spool().take_failure() {
+            self.on_full(&unkept);
         }
         self.retire();
         self.tidy();
@@ -226,6 +226,7 @@ impl Agent {
             self.ending,
             Some(self.retry_at),
             Some(self.poll_after),
+            self.full.as_ref().map(|full| full.try_at),
             Some(self.beat_at),
             Some(self.tidy_at),
         ];

@@ -52,6 +52,14 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), FileError> {
         .map_err(FileError::on("create the directory", path))
 }
 
+/// Tries whether a file of this size can be written to a folder, at least one of 64 KiB.
+pub(crate) fn probe(folder: &Path, bytes: usize) -> Result<(), FileError> {
+    const PART: &[u8] = &[0; 1 << 16];
+    let probe = folder.join("probe.part");
+    write_whole(&probe, &vec![PART; bytes.div_ceil(PART.len()).max(1)])?;
+    remove(&probe)
+}
+
 /// Writes a file of mode 0600 so that after a crash it is either the old one or the new one.
 pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<(), FileError> {
     static WRITES: AtomicU64 = AtomicU64::new(0);

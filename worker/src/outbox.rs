@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tallymill_protocol::work::ReportUpload;
 use tallymill_protocol::{Digest, Message as _, Report};
 
-use crate::files::{FileError, private_dir, read_if_there, remove, write_whole};
+use crate::files::{FileError, private_dir, probe, read_if_there, remove, write_whole};
 use crate::signer::Resigned;
 use crate::spool::Spool;
 
@@ -80,15 +80,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Tries whether entries and their blobs can be kept.
+    /// Tries whether entries and their blobs of this many bytes can be kept.
     ///
     /// # Errors
     /// When the disk is full or cannot be written.
-    pub(crate) fn probe(&self) -> Result<(), OutboxError> {
-        let probe = self.dir.join("probe.part");
-        write_whole(&probe, &[&[0; 1 << 16]])?;
-        remove(&probe)?;
-        Ok(self.spool.probe()?)
+    pub(crate) fn probe(&self, bytes: usize) -> Result<(), OutboxError> {
+        probe(&self.dir, bytes)?;
+        Ok(self.spool.probe(bytes)?)
     }
 
     fn write(&self, entry: &Entry) -> Result<(), OutboxError> {

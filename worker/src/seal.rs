@@ -108,7 +108,8 @@ impl Stamp {
         // A snapshot is read by those who go on from it: it is always a blob.
         let most = if receipt.outcome == Outcome::Paused { 0 } else { MAX_INLINE };
         let output = spool(&self.spool, (result.output, most), receipt.output, &mut large)?;
-        let log = spool(&self.spool, (result.log, MAX_INLINE), receipt.log, &mut large)?;
+        let log = spool(&self.spool, (result.log, MAX_INLINE), receipt.log, &mut large)
+            .inspect_err(|_| large.iter().for_each(|kept| drop(self.spool.release(kept))))?;
         Ok(Done { receipt, bytes: Bytes { output, log, large } })
     }
 }

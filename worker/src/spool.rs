@@ -10,15 +10,22 @@ use std::sync::{Mutex, PoisonError};
 
 use tallymill_protocol::Digest;
 
-use crate::files::{FileError, private_dir, remove, write_whole};
+use crate::files::{FileError, private_dir, probe, remove, write_whole};
 
 /// Files of large outputs, with the number of results that need each.
 #[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
     needed: Mutex<HashMap<Digest, usize>>,
-    /// Why the last bytes could not be kept, until somebody asks.
-    failure: Mutex<Option<String>>,
+    /// The last bytes that could not be kept, until somebody asks.
+    failure: Mutex<Option<Unkept>>,
+}
+
+/// Bytes that the disk did not take, and why.
+#[derive(Debug)]
+pub(crate) struct Unkept {
+    pub(crate) why: String,
+    pub(crate) bytes: usize,
 }
 
 impl Spool {
@@ -55,24 +62,22 @@ impl Spool {
         let count = needed.entry(digest).or_default();
         if *count == 0 {
             write_whole(&self.path(&digest), &[bytes]).inspect_err(|error| {
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(error.to_string());
+                let unkept = Unkept { why: error.to_string(), bytes: bytes.len() };
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(unkept);
             })?;
         }
         *count += 1;
         Ok(())
     }
 
-    /// Why bytes could not be kept since the last time this was asked.
-    pub(crate) fn take_failure(&self) -> Option<String> {
+    /// What could not be kept since the last time this was asked.
+    pub(crate) fn take_failure(&self) -> Option<Unkept> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Tries whether bytes can be kept.
-    pub(crate) fn probe(&self) -> Result<(), FileError> {
-        let probe = self.dir.join("probe.part");
-        write_whole(&probe, &[&[0; 1 << 16]])?;
-        remove(&probe)
+    /// Tries whether this many bytes can be kept.
+    pub(crate) fn probe(&self, bytes: usize) -> Result<(), FileError> {
+        probe(&self.dir, bytes)
     }
 
     /// One result needs its bytes no more; the last one takes the file away.

@@ -252,11 +252,18 @@ impl Agent {
         task: TaskIndex,
         ran: Result<Done, Void>,
     ) {
-        let Some(held) = self.held.get_mut(&attempt) else { return };
-        let open = held.runs.get_mut(&run).is_some_and(|run| run.open.remove(&task));
-        if !open {
+        let held = self.held.get_mut(&attempt);
+        let open = held.and_then(|held| {
+            let open = held.runs.get_mut(&run).is_some_and(|run| run.open.remove(&task));
+            open.then_some(held)
+        });
+        let Some(held) = open else {
+            // It was given back meanwhile.
+            if let Ok(done) = &ran {
+                self.drop_large(&done.bytes.large);
+            }
             return;
-        }
+        };
         held.left = held.left.saturating_sub(1);
         match ran {
             Ok(done) => {

@@ -11,6 +11,7 @@ use super::Agent;
 use crate::outbox::Entry;
 use crate::seal::{Bytes, Done, entry};
 use crate::signer::Chain;
+use crate::spool::Unkept;
 use crate::status::Source;
 
 /// Time in which results gather before they are signed together.
@@ -19,6 +20,15 @@ const GATHER: Duration = Duration::from_millis(150);
 const MOST_RECEIPTS: usize = 2000;
 /// Most inline bytes in one report, so that several fit a call.
 const MOST_INLINE: usize = 4 << 20;
+
+/// A disk that did not take what it should keep.
+#[derive(Debug)]
+pub(super) struct Full {
+    /// The most bytes that it did not take.
+    bytes: usize,
+    /// When to try again.
+    pub(super) try_at: Instant,
+}
 
 /// Finished tasks that wait for a signature.
 #[derive(Debug, Default)]
@@ -95,6 +105,7 @@ impl Agent {
         let (receipts, bytes): (Vec<Receipt>, Vec<Bytes>) =
             done.into_iter().map(|done| (done.receipt, done.bytes)).unzip();
         let named: Vec<_> = receipts.iter().map(|receipt| (receipt.lease, receipt.task)).collect();
+        let size = bytes.iter().map(|bytes| bytes.output.len() + bytes.log.len()).sum::<usize>();
         let large: Vec<Digest> = bytes.iter().flat_map(|bytes| &bytes.large).copied().collect();
         let kept = match self.session.signer.report(receipts).await {
             Ok(sealed) => {
@@ -114,14 +125,14 @@ impl Agent {
             self.void_all(&named, &Void::new(cause, why.clone()));
             self.drop_large(&large);
             match cause {
-                VoidCause::Withdrawn => self.on_full(&why),
+                VoidCause::Withdrawn => self.on_full(&Unkept { why, bytes: size }),
                 _ => self.trouble(Source::Results, format!("{why}; they were given back")),
             }
         }
     }
 
     /// Results that were given back need their large outputs no more.
-    fn drop_large(&self, large: &[Digest]) {
+    pub(super) fn drop_large(&self, large: &[Digest]) {
         let spool = self.outbox.spool();
         for digest in large {
             if let Err(error) = spool.release(digest) {
@@ -131,28 +142,32 @@ impl Agent {
     }
 
     /// Results cannot be kept: what is held goes to others, who can, and nothing is asked for until the disk takes some again.
-    pub(super) fn on_full(&mut self, why: &str) {
-        self.full = true;
+    pub(super) fn on_full(&mut self, unkept: &Unkept) {
+        let Unkept { why, bytes } = unkept;
+        let bytes = self.full.as_ref().map_or(0, |full| full.bytes).max(*bytes);
+        self.full = Some(Full { bytes, try_at: Instant::now() + self.options.heartbeat });
         self.withdraw_all(why);
         self.trouble(Source::Results, format!("{why}; what was leased is given back"));
     }
 
-    /// Whether results can be kept. After a failure it tries, now and then.
+    /// Whether results can be kept. After a failure it tries now and then, with as much as failed.
     pub(super) fn can_keep(&mut self) -> bool {
-        if !self.full {
-            return true;
+        let now = Instant::now();
+        let Some(full) = &mut self.full else { return true };
+        if now < full.try_at {
+            return false;
         }
-        match self.outbox.probe() {
+        full.try_at = now + self.options.heartbeat;
+        match self.outbox.probe(full.bytes) {
             Ok(()) => {
-                self.full = false;
+                self.full = None;
                 self.healed(Source::Results);
             }
             Err(error) => {
-                self.poll_after = Instant::now() + self.options.heartbeat;
                 self.trouble(Source::Results, format!("{error}; no work is asked for until then"));
             }
         }
-        !self.full
+        self.full.is_none()
     }
 
     fn void_all(&mut self, tasks: &[(LeaseDigest, TaskIndex)], void: &Void) {

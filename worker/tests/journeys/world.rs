@@ -23,6 +23,11 @@ pub struct Echo {
     pub greedy: AtomicBool,
 }
 
+impl Echo {
+    /// What it says when it is to say much.
+    pub const LARGE: [u8; 70_000] = [7; 70_000];
+}
+
 impl Execute for Echo {
     fn ready(&self, _: &Digest) -> Option<Prepared> {
         None
@@ -53,7 +58,7 @@ impl Execute for Echo {
                 continue;
             }
             let output =
-                if self.large.load(SeqCst) { vec![7; 70_000] } else { task.input.to_vec() };
+                if self.large.load(SeqCst) { Self::LARGE.to_vec() } else { task.input.to_vec() };
             let mut result = result(task, output, outcome);
             if self.greedy.load(SeqCst) {
                 result.fuel = u64::MAX;
