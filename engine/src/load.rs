@@ -241,8 +241,8 @@ fn add_lease(
         .collect();
     job.cursor = job.cursor.max(tasks_of(&row).end.min(job.row.tasks));
     let stop = told || !job.is_running();
-    // A lease that was renewed often is old, but its term is not longer for that.
-    let term = row.expiry.since(row.issued).clamp(GRACE, LONGEST_TERM);
+    // What was left of it is the term: one that was renewed often is old, but holds no longer for that.
+    let term = row.expiry.since(core.now).clamp(GRACE, LONGEST_TERM);
     row.expiry = core.now.plus(if told { 2 * core.config.heartbeat } else { term });
     let width = row.count;
     let live = Live { stop, moved: core.now, ..Live::new(row, term, width) };

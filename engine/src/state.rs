@@ -266,6 +266,13 @@ impl Live {
         self.heard = (now, fuel);
     }
 
+    /// Notes that another lease of its host moves: one that has not begun waits behind that.
+    pub const fn queue(&mut self, now: Micros) {
+        if self.heard.1 == 0 && self.claimed == 0 {
+            self.moved = now;
+        }
+    }
+
     /// Whether heartbeats renew it no longer: its host has told of no progress for too long.
     pub const fn is_stalled(&self, now: Micros) -> bool {
         now.since(self.moved) > patience(self.term)

@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::report::on_report;
 use crate::rows::{FaultKind, SuspensionKind, VoidRow};
 use crate::slots::{end_if_over, fail, reopen, take_back};
-use crate::state::{Core, Fault, Waiter};
+use crate::state::{Core, Fault, Live, Waiter};
 
 /// Longest wait for something to say, µs.
 const MAX_WAIT: u64 = 30_000_000;
@@ -91,21 +91,31 @@ fn to_stop(core: &Core, host_id: HostId) -> Vec<AttemptId> {
 
 /// Renews leases that move; attempts that are not in force are to be stopped.
 fn on_progress(core: &mut Core, host_id: HostId, progress: &[Progress]) -> Vec<AttemptId> {
+    let now = core.now;
     let entries: BTreeMap<AttemptId, u64> =
         progress.iter().map(|entry| (entry.attempt, entry.fuel)).collect();
-    let unknown =
-        entries.into_iter().filter(|(attempt, fuel)| !renew(core, host_id, *attempt, *fuel));
-    unknown.map(|(attempt, _)| attempt).collect()
+    let mut moving = false;
+    for (attempt, fuel) in &entries {
+        // What a host says once it knows that it must stop is not evidence.
+        if let Some(live) = held_by(core, host_id, *attempt).filter(|live| !live.stop) {
+            live.hear(now, *fuel);
+            moving |= live.moved == now;
+        }
+    }
+    for attempt in entries.keys().filter(|_| moving) {
+        held_by(core, host_id, *attempt).into_iter().for_each(|live| live.queue(now));
+    }
+    entries.into_keys().filter(|attempt| !renew(core, host_id, *attempt)).collect()
 }
 
-fn renew(core: &mut Core, host_id: HostId, attempt: AttemptId, fuel: u64) -> bool {
+fn held_by(core: &mut Core, host_id: HostId, attempt: AttemptId) -> Option<&mut Live> {
+    core.leases.get_mut(&attempt).filter(|live| live.row.host == host_id)
+}
+
+fn renew(core: &mut Core, host_id: HostId, attempt: AttemptId) -> bool {
     let Some(live) = core.leases.get_mut(&attempt).filter(|live| live.row.host == host_id) else {
         return false;
     };
-    if !live.stop {
-        // What a host says once it knows that it must stop is not evidence.
-        live.hear(core.now, fuel);
-    }
     let left = live.row.expiry.since(core.now);
     if !live.stop && !live.is_stalled(core.now) && left <= live.term / 4 * 3 {
         core.expiries.remove(&(live.row.expiry, attempt));

@@ -4,7 +4,7 @@ use tallymill_engine::rows::SuspensionKind;
 use tallymill_engine::{Ask, Command, Reply};
 use tallymill_ledger::Amount;
 use tallymill_protocol::cbor::{List, Text};
-use tallymill_protocol::work::Accept;
+use tallymill_protocol::work::{Accept, Progress};
 use tallymill_protocol::{Lease, Nonce, Policy};
 
 use crate::world::*;
@@ -294,6 +294,30 @@ fn a_lease_that_moves_is_renewed_whatever_it_takes() {
     // A slow machine whose fuel grows every fifty minutes.
     assert_eq!(held_for(&mut world, &lease, |passed| passed / 3_000), 60_000);
     assert_eq!(world.store.hosts[&host(3)].abandoned, 0);
+}
+
+#[test]
+fn a_lease_that_waits_behind_one_that_moves_is_renewed() {
+    let mut world = World::with_hosts(1);
+    world.quorum(8);
+    let leases = [world.lease(3).remove(0), world.lease(3).remove(0)];
+    let beat = |world: &mut World, fuel: u64| {
+        let entry =
+            |(lease, fuel): (&Lease, u64)| Progress { attempt: lease.attempt, tasks: 0, fuel };
+        let progress = leases.iter().zip([fuel, 0]).map(entry).collect();
+        world.work(3, Ask { progress, ..Ask::default() }, Vec::new()).stop
+    };
+    for round in 1..1_000 {
+        assert!(beat(&mut world, round).is_empty(), "round {round}");
+        world.pass(20 * SECOND);
+    }
+    assert_eq!(world.store.hosts[&host(3)].abandoned, 0);
+    // Once nothing moves, both lapse.
+    let held = (0..1_000).take_while(|_| {
+        world.pass(20 * SECOND);
+        beat(&mut world, 1_000).is_empty()
+    });
+    assert!((180..200).contains(&held.count()));
 }
 
 #[test]
