@@ -21,6 +21,12 @@ pub fn log_to_stderr(verbose: u8) {
     drop(started);
 }
 
+/// Base64 of bytes that are no text, for JSON, which can hold no others.
+pub fn base64_of_binary(bytes: &[u8]) -> Option<String> {
+    let binary = std::str::from_utf8(bytes).is_err();
+    binary.then(|| data_encoding::BASE64.encode(bytes))
+}
+
 /// Prints a line to stdout; a closed pipe is no error.
 pub fn line(text: impl std::fmt::Display) {
     let _closed = writeln!(std::io::stdout(), "{text}");

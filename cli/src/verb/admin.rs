@@ -44,7 +44,7 @@ fn named(account: &str) -> Result<AccountId, Usage> {
     account.parse().map_err(|e| Usage(format!("'{account}' is not an account: {e}")))
 }
 
-/// Prints each invariant; a violated one is an error.
+/// Prints what the audit found; a broken rule is an error.
 fn audit(common: &Common, report: &serde_json::Value) -> anyhow::Result<ExitCode> {
     if common.json {
         ui::json(report)?;

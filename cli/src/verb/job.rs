@@ -70,10 +70,26 @@ fn show(common: &Common, job: &JobView) -> anyhow::Result<()> {
 }
 
 /// Follows a job; Ctrl-C stops watching, not the job.
-pub async fn watch(common: &Common, job: &JobHandle) -> anyhow::Result<ExitCode> {
-    let follow = follow(common, job);
+async fn watch(common: &Common, job: &JobHandle) -> anyhow::Result<ExitCode> {
+    unless_interrupted(job, async { finish(common, &follow(common, job).await?) }).await
+}
+
+/// Follows a job and prints its results; Ctrl-C stops that, not the job.
+pub async fn wait(common: &Common, job: &JobHandle) -> anyhow::Result<ExitCode> {
+    let all = async {
+        let code = finish(common, &follow(common, job).await?)?;
+        results(common, job, None).await?;
+        Ok(code)
+    };
+    unless_interrupted(job, all).await
+}
+
+async fn unless_interrupted(
+    job: &JobHandle,
+    work: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
     tokio::select! {
-        view = follow => finish(common, &view?),
+        code = work => code,
         _ = tokio::signal::ctrl_c() => {
             ui::note(format!("stopped watching; the job goes on. See: tallymill job show {}", job.id()));
             Ok(ExitCode::from(130))
@@ -123,9 +139,10 @@ pub async fn results(
         }
         let output = result.output.unwrap_or_default();
         match into {
-            Some(folder) => std::fs::write(folder.join(result.task.to_string()), &output)?,
+            Some(folder) => keep(&folder.join(result.task.to_string()), &output)?,
             None if common.json => ui::json(&serde_json::json!({
-                "task": result.task, "output": String::from_utf8_lossy(&output), "failure": result.failure,
+                "task": result.task, "output": String::from_utf8_lossy(&output),
+                "output_base64": ui::base64_of_binary(&output), "failure": result.failure,
                 "fuel": result.fuel.map(|fuel| fuel.to_string()),
             }))?,
             // One output, one line at least: many guests write no line feed at the end.
@@ -134,6 +151,17 @@ pub async fn results(
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes a result so that a file of this name is whole.
+fn keep(path: &Path, output: &[u8]) -> anyhow::Result<()> {
+    let beside = path.with_extension("part");
+    let written = std::fs::write(&beside, output).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    let next = "free some space or choose another folder, and ask for the results again";
+    written.with_context(|| format!("failed to write {}: {next}", path.display()))
 }
 
 async fn logs(common: &Common, job: &JobHandle, task: u32) -> anyhow::Result<()> {

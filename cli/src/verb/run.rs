@@ -140,7 +140,8 @@ fn print(common: &Common, result: &TaskResult) -> anyhow::Result<ExitCode> {
     if common.json {
         ui::json(&serde_json::json!({
             "outcome": result.outcome.to_string(), "fuel": result.fuel.to_string(),
-            "output": String::from_utf8_lossy(&result.output), "log": String::from_utf8_lossy(&result.log),
+            "output": String::from_utf8_lossy(&result.output),
+            "output_base64": ui::base64_of_binary(&result.output), "log": String::from_utf8_lossy(&result.log),
             "output_digest": Digest::of(&result.output).to_string(), "peak_memory": result.peak_memory.to_string(),
             "cpu_time_us": result.cpu_time_us.to_string(),
         }))?;

@@ -45,9 +45,7 @@ pub async fn submit(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCod
     if !args.wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let code = job::watch(common, &handle).await?;
-    job::results(common, &handle, None).await?;
-    Ok(code)
+    job::wait(common, &handle).await
 }
 
 fn warn(warnings: &[String]) {

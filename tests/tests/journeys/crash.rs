@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::world::{Network, Part, all_is_there, command, guest, number};
+use crate::world::{Network, Part, all_is_there, command, guest, number, until};
 
 /// Fails unless the only job has every result, and nothing was paid beside it.
 #[track_caller]
@@ -48,12 +48,14 @@ fn a_network_of_dev_whose_coordinator_ends_says_so_and_ends() {
     let mut dev = Part::start(&mut start, folder, "dev");
     assert!(dev.says()["url"].is_string());
     let coordinator = child_of(dev.id(), "coordinator").unwrap();
+    let worker = until("a worker", || child_of(dev.id(), "worker"), Option::is_some).unwrap();
     let coordinator = Pid::from_raw(i32::try_from(coordinator).unwrap()).unwrap();
     kill_process(coordinator, Signal::KILL).unwrap();
     assert_eq!(dev.ended(), Some(1));
     let said = dev.says()["error"].as_str().unwrap().to_owned();
     assert!(said.contains("the coordinator ended by itself"), "{said}");
-    assert_eq!(child_of(dev.id(), "worker"), None);
+    let gone = || !std::path::Path::new(&format!("/proc/{worker}")).exists();
+    until("the end of the worker", gone, |gone| *gone);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::world::{MERSENNE, Part, call, command, guest, number, primes};
+use crate::world::{MERSENNE, Network, Part, call, command, guest, number, primes, until};
 
 /// A byte of the middle of a field's text, replaced by another of the same alphabet.
 fn flip(text: &str) -> String {
@@ -106,4 +107,22 @@ fn a_local_receipt_holds_until_a_byte_of_it_is_changed() {
         let said = verify(&tamper(folder, "r.json", field)).failed(3);
         assert!(said.contains("not verified"), "{field}: {said}");
     }
+}
+
+#[test]
+fn whoever_stops_waiting_leaves_the_job_running() {
+    let network = Network::start(0);
+    let folder = network.folder.path();
+    let mut submit = command(folder);
+    submit.args(["--url", &network.url, "--key", "operator.key", "submit", "--wait"]);
+    submit.arg(guest("mersenne")).args(["--range", "2..=9", "--fuel", "50000000"]);
+    let mut waiting = Part::start(&mut submit, folder, "submit");
+    let log = || std::fs::read_to_string(folder.join("submit.log")).unwrap();
+    until("a look at the job", log, |said| said.contains("0 of 8 decided"));
+    let process = Pid::from_raw(i32::try_from(waiting.id()).unwrap()).unwrap();
+    kill_process(process, Signal::INT).unwrap();
+    assert_eq!(waiting.ended(), Some(130));
+    let said = log();
+    let (_, job) = said.split_once("the job goes on. See: tallymill job show ").unwrap();
+    assert_eq!(network.job(job.trim())["state"], "running");
 }

@@ -49,3 +49,17 @@ fn a_program_that_does_not_end_stops_at_its_limit() {
     let document: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((said.code, &document["fuel"]), (1, &Value::from("1000000")), "{document}");
 }
+
+#[test]
+fn output_that_is_no_text_is_given_in_base64_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\08\00\00\00\03\00\00\00\ff\00a")
+        (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
+    std::fs::write(folder.path().join("binary.wasm"), wat::parse_str(text).unwrap()).unwrap();
+    let said =
+        call(command(folder.path()).args(["--json", "run", "binary.wasm"]), b"").json().remove(0);
+    assert_eq!(said["output_base64"], "/wBh");
+}

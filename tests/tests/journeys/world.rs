@@ -351,7 +351,7 @@ pub fn primes(results: &[Value]) -> Vec<u32> {
     primes.map(|answer| u32::try_from(number(&answer["exponent"])).unwrap()).collect()
 }
 
-/// Fails unless the job over 2..=1820, has every result, right, and the ledger is sound.
+/// Fails unless the job over 2..=1820 has every result, right, and the ledger is sound.
 #[track_caller]
 pub fn all_is_there(network: &Network, job: &str) -> Value {
     let over = network.until_over(job);
