@@ -72,10 +72,7 @@ pub async fn submit(
     let (largest_input, stored) = submission::taken(&app, &caller, (&signed, &manifest)).await?;
     let price = |error: tallymill_ledger::PriceError| Problem::field("limits", error.to_string());
     let cap = tallymill_ledger::cap(&manifest, largest_input).map_err(price)?;
-    let warnings = match stored {
-        Some(_) => Vec::new(),
-        None => app.pipeline.too_few(&manifest).await?.into_iter().collect(),
-    };
+    let warnings = app.pipeline.too_few(&manifest).await?.into_iter().collect();
     let (manifest, envelope) = (Box::new(manifest), signed.envelope().clone());
     let command = Command::Submit { manifest, envelope, by, largest_input, stored, once };
     match app.pipeline.ask(command).await? {
