@@ -181,7 +181,10 @@ impl Agent {
 
     async fn store(&mut self, entry: Entry, message: Report) -> Result<(), String> {
         self.outbox.append(entry).map_err(|error| error.to_string())?;
-        self.healed(Source::Results);
+        if self.full.is_none() {
+            // Else the owner reads of it until work is asked for again.
+            self.healed(Source::Results);
+        }
         self.unconfirmed = Some(message);
         self.confirm().await;
         Ok(())
