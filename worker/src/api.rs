@@ -202,6 +202,11 @@ impl Session {
             };
             match self.api.send(make().bearer_auth(token)).await {
                 Err(ApiError::Refused { status: 401, .. }) if again => self.api.forget_token(),
+                Err(error @ ApiError::Unreachable { .. }) => {
+                    // An answer to a long body can be lost with the connection, a 401 among them: a login is short.
+                    self.api.forget_token();
+                    return Err(error);
+                }
                 done => return done,
             }
         }
