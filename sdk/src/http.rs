@@ -91,6 +91,16 @@ impl Http {
     ///
     /// A refusal may leave open whether the call was carried out, so every try of a POST has the same idempotency key.
     pub async fn call(&self, method: Method, path: &str, body: Body) -> Result<Response, Error> {
+        self.call_for(method, path, body, None).await
+    }
+
+    async fn call_for(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        range: Option<&str>,
+    ) -> Result<Response, Error> {
         let once = if method == Method::POST { Some(once()?) } else { None };
         let mut fresh = false;
         let mut attempt = 0;
@@ -100,7 +110,17 @@ impl Http {
             if let Some(once) = &once {
                 request = request.header("idempotency-key", once);
             }
-            let response = request.send().await.map_err(|e| self.unreachable(e))?;
+            if let Some(range) = range {
+                request = request.header("range", range);
+            }
+            let response = match request.send().await {
+                Ok(response) => response,
+                Err(error) => {
+                    // An answer to a long body can be lost with the connection, also that the token has ended.
+                    *self.token.lock().await = None;
+                    return Err(self.unreachable(error));
+                }
+            };
             attempt += 1;
             match response.status() {
                 status if status.is_success() => return Ok(response),
@@ -117,12 +137,7 @@ impl Http {
 
     /// Reads a part of something.
     pub async fn range(&self, path: &str, range: &str) -> Result<Vec<u8>, Error> {
-        let token = self.token(false).await?;
-        let request = self
-            .request(Method::GET, path, Body::Nothing)
-            .header("range", range)
-            .bearer_auth(token);
-        let response = request.send().await.map_err(|e| self.unreachable(e))?;
+        let response = self.call_for(Method::GET, path, Body::Nothing, Some(range)).await?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let bytes = response.bytes().await.map_err(|e| self.unreachable(e))?;
@@ -243,8 +258,11 @@ mod tests {
 
     use super::*;
 
-    /// Reads a request: its path, and its idempotency key.
-    async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Option<String>)> {
+    /// Reads a request: its path, and what it says in this header.
+    async fn request(
+        stream: &mut BufReader<TcpStream>,
+        name: &str,
+    ) -> Option<(String, Option<String>)> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -261,7 +279,7 @@ mod tests {
         let length = header("content-length:").map_or(0, |length| length.parse().unwrap());
         stream.read_exact(&mut vec![0; length]).await.unwrap();
         let path = lines[0].split(' ').nth(1).unwrap().to_owned();
-        Some((path, header("idempotency-key:")))
+        Some((path, header(name)))
     }
 
     /// A coordinator that books what it is told, once for each key, and whose first answer to it is that it does not know;
@@ -271,7 +289,7 @@ mod tests {
         let mut anonymous = 0;
         while seen.len() < calls {
             let mut stream = BufReader::new(listener.accept().await.unwrap().0);
-            while let Some((path, key)) = request(&mut stream).await {
+            while let Some((path, key)) = request(&mut stream, "idempotency-key:").await {
                 let (status, body) = match path.as_str() {
                     "/api/v1/login/challenge" => {
                         let (nonce, audience) = ("00".repeat(16), "11".repeat(32));
@@ -318,5 +336,45 @@ mod tests {
         assert_eq!(booked, 2, "two grants were asked for, with these keys: {seen:?}");
         assert!(seen[0].is_some() && seen[0] == seen[1] && seen[2] == seen[3], "{seen:?}");
         assert_ne!(seen[1], seen[2], "another grant is another call");
+    }
+
+    /// Gives tokens with the number of the login, and ends the connection of whoever calls with the first.
+    async fn restarted(listener: TcpListener) {
+        let mut logins = 0;
+        loop {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            while let Some((path, token)) = request(&mut stream, "authorization:").await {
+                let body = match path.as_str() {
+                    "/api/v1/login/challenge" => {
+                        let (nonce, audience) = ("00".repeat(16), "11".repeat(32));
+                        serde_json::json!({ "nonce": nonce, "expiry": "1", "audience": audience })
+                    }
+                    "/api/v1/login" => {
+                        logins += 1;
+                        serde_json::json!({ "token": logins.to_string() })
+                    }
+                    _ if token.as_deref() == Some("Bearer 1") => break,
+                    _ => serde_json::json!({}),
+                }
+                .to_string();
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_may_have_been_the_end_of_the_login() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyFile::create(&folder.path().join("me.key")).unwrap();
+        let server = tokio::spawn(restarted(listener));
+        let http = Http::new(&url, key);
+        let call = || http.call(Method::GET, "/api/v1/jobs", Body::Nothing);
+        assert!(matches!(call().await, Err(Error::Unreachable { .. })));
+        assert!(call().await.is_ok());
+        server.abort();
     }
 }

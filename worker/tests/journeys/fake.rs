@@ -32,6 +32,8 @@ pub struct Shared {
     pub ahead: AtomicI64,
     pub lose_answers: AtomicU32,
     pub forget_logins: AtomicU32,
+    /// Tokens of this many logins are worth no answer: the connection ends instead, as it can under a long report.
+    pub cut_logins: AtomicU32,
 }
 
 impl std::ops::Deref for Fake {
@@ -118,6 +120,7 @@ impl Fake {
             ahead: AtomicI64::new(0),
             lose_answers: AtomicU32::new(0),
             forget_logins: AtomicU32::new(0),
+            cut_logins: AtomicU32::new(0),
         }));
         let app = Router::new()
             .route("/api/v1/network", get(about))
@@ -340,8 +343,11 @@ async fn login(State(fake): State<Fake>, body: Bytes) -> Json<Value> {
     let signed = Signed::<Login>::from_bytes(&body).unwrap();
     let login = signed.open(signed.signer()).unwrap();
     assert_eq!(login.purpose.0, "worker");
-    fake.lock().logins += 1;
-    Json(json!({ "token": "t", "expires": fake.now().plus(3600 * Micros::SECOND).0.to_string() }))
+    let mut inner = fake.lock();
+    inner.logins += 1;
+    let token = inner.logins.to_string();
+    drop(inner);
+    Json(json!({ "token": token, "expires": fake.now().plus(3600 * Micros::SECOND).0.to_string() }))
 }
 
 async fn keys(State(fake): State<Fake>) -> Vec<u8> {
@@ -374,7 +380,12 @@ async fn upload(State(fake): State<Fake>, Path(digest): Path<String>, body: Byte
     StatusCode::CREATED
 }
 
-async fn work(State(fake): State<Fake>, body: Bytes) -> (StatusCode, Vec<u8>) {
+async fn work(State(fake): State<Fake>, headers: HeaderMap, body: Bytes) -> (StatusCode, Vec<u8>) {
+    let token = headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
+    if token.parse::<u32>().unwrap() <= fake.cut_logins.load(SeqCst) {
+        // Ends the connection, without the words of a panic.
+        std::panic::resume_unwind(Box::new("cut"));
+    }
     let failed = |status| (status, Vec::new());
     if fake.down.load(SeqCst) {
         return failed(StatusCode::SERVICE_UNAVAILABLE);

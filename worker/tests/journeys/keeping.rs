@@ -91,6 +91,17 @@ async fn login_that_ended_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn login_whose_refusal_was_lost_with_the_connection_is_made_again() {
+    let mut world = World::joined().await;
+    world.start().await;
+    world.until(|status| !status.reasons.is_empty()).await;
+    world.fake.cut_logins.store(world.fake.lock().logins, SeqCst);
+    world.fake.grant_range(1);
+    let status = world.until(|status| status.credited == 1).await;
+    assert_eq!(status.trouble, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn login_that_is_never_taken_is_said() {
     let mut world = World::joined().await;
     world.fake.forget_logins.store(u32::MAX, SeqCst);
