@@ -4,7 +4,9 @@
 //! The body is validated and screened operator by operator; then what has been read is looked at as a
 //! whole. The plan is data: nothing is written before the whole module has been seen.
 
+use super::ahead::{self, Edge, Moved};
 use super::charges::{self, Charge, Charges};
+use super::gather::{self, Gather};
 use super::hoist::{self, Hoist};
 use super::nan::{self, Locals, Mends};
 use super::{Helper, State, count};
@@ -20,6 +22,8 @@ use wasmparser::{FuncValidator, FunctionBody, Operator, ValidatorResources};
 pub(crate) struct Plan {
     /// In the order of their operators, at most one for each.
     pub charges: Vec<Charge>,
+    /// Branches that pay when they are taken, in the order of their operators.
+    pub edges: Vec<Edge>,
     /// Operators left in place although a helper exists, since their constant length was charged.
     pub inline: Vec<u32>,
     /// Modelled bytes of the call frame.
@@ -30,6 +34,8 @@ pub(crate) struct Plan {
     pub locals: u32,
     /// Where NaNs are made canonical.
     pub mends: Mends,
+    /// Stores that look for NaNs together, in their order.
+    pub gathers: Vec<Gather>,
     /// Loops that are paid before they run, in their order.
     pub hoists: Vec<Hoist>,
 }
@@ -70,13 +76,18 @@ pub(super) fn plan(
     ops.iter().for_each(|op| state.operator(&op.op, at.offset));
     let locals = validator.len_locals();
     let types: Vec<_> = (0..locals).filter_map(|local| validator.get_local_type(local)).collect();
-    let Charges { charges, inline, leaf, helpers: used } =
+    let Charges { charges, inline, leaf, helpers: used, ends } =
         charges::charges(&ops, task.profile.costs);
-    let hoists =
-        if task.options.plain_loops { Vec::new() } else { hoist::hoists(&ops, &charges, &types) };
+    let (mut moved, mut hoists) = (Moved { charges, edges: Vec::new() }, Vec::new());
+    if !task.options.plain_loops {
+        moved = ahead::ahead(&ops, &moved.charges, &ends);
+        hoists = hoist::hoists(&ops, &moved, &types);
+    }
     helpers.extend(used);
     let mends = nan::mends(&ops, &Locals::new(&types, task.params));
-    Ok(Plan { charges, inline, frame, leaf, locals, mends, hoists })
+    let gathers = gather::gathers(&ops, &mends);
+    let Moved { charges, edges } = moved;
+    Ok(Plan { charges, edges, inline, frame, leaf, locals, mends, gathers, hoists })
 }
 
 enum Fault {

@@ -15,8 +15,17 @@ use wasmparser::Operator;
 #[derive(Debug)]
 pub(crate) struct Charge {
     pub at: u32,
-    pub cost: u64,
+    /// What is added to the counter; below 0 only once charges have been moved.
+    pub cost: i64,
+    /// How far the counter is ahead after it: what a look compares with. See [`super::ahead`].
+    pub ahead: i64,
     pub kind: ChargeKind,
+}
+
+impl Charge {
+    fn new(at: u32, kind: ChargeKind) -> Self {
+        Self { at, cost: 0, ahead: 0, kind }
+    }
 }
 
 /// How a charge is made.
@@ -42,20 +51,33 @@ pub(super) struct Charges {
     /// Whether it calls nothing of the guest's and no import.
     pub leaf: bool,
     pub helpers: BTreeSet<Helper>,
+    /// What is known of each `end`; of other operators nothing.
+    pub ends: Vec<Ends>,
+}
+
+/// An `end` and the ways that lead there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ends {
+    /// Where its block begins; nowhere for the function's.
+    pub open: Option<usize>,
+    /// Whether ways meet there. A loop's label is at its top.
+    pub join: bool,
+    /// Whether one of them is that of a `br_table`.
+    pub table: bool,
 }
 
 /// Plans the charges of a function.
 pub(super) fn charges(ops: &[Op<'_>], costs: &CostTable) -> Charges {
     let mut pass = Pass {
         costs,
-        joins: joins(ops),
         done: Charges {
             charges: Vec::new(),
             inline: Vec::new(),
             leaf: true,
             helpers: BTreeSet::new(),
+            ends: ends(ops),
         },
-        open: Charge { at: 0, cost: costs.function().into(), kind: ChargeKind::Entry },
+        open: Charge { cost: costs.function().into(), ..Charge::new(0, ChargeKind::Entry) },
         constant: None,
     };
     for (at, op) in (0..).zip(ops) {
@@ -65,39 +87,45 @@ pub(super) fn charges(ops: &[Op<'_>], costs: &CostTable) -> Charges {
     pass.done
 }
 
-/// For each operator whether it is an `end` where ways meet.
-fn joins(ops: &[Op<'_>]) -> Vec<bool> {
-    let mut joins = vec![false; ops.len()];
-    // For each open block whether its end is a join; a loop's never is.
-    let mut open = vec![Some(true)];
+fn ends(ops: &[Op<'_>]) -> Vec<Ends> {
+    let mut ends = vec![Ends::default(); ops.len()];
+    let mut open = vec![Ends { join: true, ..Ends::default() }];
     for (at, op) in ops.iter().enumerate() {
-        let mut reach = |depth: u32| {
+        let mut reach = |depth: u32, table: bool| {
             let target = open.len().checked_sub(depth as usize + 1);
-            if let Some(Some(join)) = target.and_then(|target| open.get_mut(target)) {
-                *join |= op.live;
+            if let Some(target) = target.and_then(|target| open.get_mut(target)) {
+                target.join |= op.live;
+                target.table |= op.live && table;
             }
         };
         match &op.op {
             Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
-                reach(*relative_depth);
+                reach(*relative_depth, false);
             }
             Operator::BrTable { targets } => {
-                targets.targets().flatten().for_each(&mut reach);
-                reach(targets.default());
+                targets.targets().flatten().for_each(|target| reach(target, true));
+                reach(targets.default(), true);
             }
-            Operator::Block { .. } => open.push(Some(false)),
-            Operator::Loop { .. } => open.push(None),
-            Operator::If { .. } => open.push(Some(true)),
-            Operator::End => joins[at] = open.pop().flatten().unwrap_or_default(),
+            Operator::Block { .. } | Operator::Loop { .. } => {
+                open.push(Ends { open: Some(at), ..Ends::default() });
+            }
+            Operator::If { .. } => {
+                open.push(Ends { open: Some(at), join: true, table: false });
+            }
+            Operator::End => {
+                let mut end = open.pop().unwrap_or_default();
+                let begin = end.open.map(|open| &ops[open].op);
+                end.join &= !matches!(begin, Some(Operator::Loop { .. }));
+                ends[at] = end;
+            }
             _ => {}
         }
     }
-    joins
+    ends
 }
 
 struct Pass<'a> {
     costs: &'a CostTable,
-    joins: Vec<bool>,
     done: Charges,
     open: Charge,
     /// The operand on top of the stack, when the last operator was an `i32.const`.
@@ -107,7 +135,7 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn operator(&mut self, at: u32, op: &Op<'_>) {
         if op.live {
-            self.open.cost += u64::from(self.costs.operator(&op.op));
+            self.open.cost += i64::from(self.costs.operator(&op.op));
         }
         self.segment(at, &op.op);
         self.constant = match op.op {
@@ -120,7 +148,7 @@ impl Pass<'_> {
     fn segment(&mut self, at: u32, op: &Operator<'_>) {
         match op {
             Operator::Loop { .. } => self.close(at + 1, ChargeKind::Header),
-            Operator::End if !self.joins[at as usize] => {}
+            Operator::End if !self.done.ends[at as usize].join => {}
             Operator::If { .. }
             | Operator::Else
             | Operator::End
@@ -145,7 +173,7 @@ impl Pass<'_> {
         let grows = matches!(helper, Helper::MemoryGrow | Helper::TableGrow);
         match self.constant {
             Some(length) if length <= abi::INLINE_LENGTH && !grows => {
-                self.open.cost += u64::from(length) * u64::from(self.costs.unit(unit));
+                self.open.cost += i64::from(length) * i64::from(self.costs.unit(unit));
                 self.done.inline.push(at);
             }
             _ => {
@@ -156,7 +184,7 @@ impl Pass<'_> {
     }
 
     fn close(&mut self, at: u32, kind: ChargeKind) {
-        let next = Charge { at, cost: 0, kind };
+        let next = Charge::new(at, kind);
         let done = std::mem::replace(&mut self.open, next);
         // A segment that costs nothing still has to load or check the counter.
         if done.cost > 0 || done.kind != ChargeKind::Plain {

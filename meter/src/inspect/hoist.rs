@@ -1,13 +1,15 @@
 //! Loops whose number of rounds is known when they begin.
 //!
-//! Such a loop is straight-line code that ends by adding a constant to a local and comparing it with
-//! something that does not change. If all its rounds fit before the next look at the count they are paid at
+//! Such a loop is straight-line code, but for branches that leave it, and ends by adding a constant to a local and
+//! comparing it with something that does not change. If all its rounds fit before the next look at the count they are paid at
 //! once, and a copy without charges runs; else as many rounds as fit, then one round the plain way, which
 //! looks. The count is only ever paid ahead while no look would have happened, so nothing can tell: not
-//! at a trap, where the local count is lost, and not at an exhaustion.
+//! at a trap, where the local count is lost, and not at an exhaustion. A branch that leaves the loop gives back what
+//! was paid for rounds that did not begin.
 
+use super::ahead::Moved;
 use super::body::{Op, helper};
-use super::charges::{Charge, ChargeKind};
+use super::charges::ChargeKind;
 use super::count;
 use wasmparser::{BlockType, Operator, ValType};
 
@@ -27,6 +29,8 @@ pub(crate) struct Hoist {
     /// The local that is counted, an i32, and what a round adds to it; never 0.
     pub counter: u32,
     pub step: Step,
+    /// The operator that assigns it.
+    pub set: u32,
     /// What it is compared with, and how: the loop goes on while this holds.
     pub bound: Bound,
     pub compare: Compare,
@@ -72,23 +76,30 @@ pub(crate) enum Compare {
 }
 
 /// Finds the loops of a function that can be paid ahead.
-pub(super) fn hoists(ops: &[Op<'_>], charges: &[Charge], types: &[ValType]) -> Vec<Hoist> {
+pub(super) fn hoists(ops: &[Op<'_>], moved: &Moved, types: &[ValType]) -> Vec<Hoist> {
     let starts = ops
         .iter()
         .enumerate()
         .filter(|(_, op)| op.live && matches!(op.op, Operator::Loop { blockty: BlockType::Empty }));
     starts
         .filter_map(|(start, _)| {
-            let branch = branch_back(ops, start)?;
-            Loop { ops, start, branch, types }.hoist(charges)
+            let branch = branch_back(ops, moved, start)?;
+            Loop { ops, start, branch, types }.hoist(moved)
         })
         .collect()
 }
 
-/// The only branch back of a loop whose inside is straight up to it, and does not come back after it.
-fn branch_back(ops: &[Op<'_>], start: usize) -> Option<usize> {
-    let inside = ops.iter().enumerate().skip(start + 1);
-    let (branch, op) = inside.take(MOST_OPERATORS).find(|(_, op)| !is_straight(&op.op))?;
+/// The only branch back of a loop whose inside is straight up to it but for branches that leave it, and does not come
+/// back after it.
+fn branch_back(ops: &[Op<'_>], moved: &Moved, start: usize) -> Option<usize> {
+    let pays = |at: usize| moved.edges.binary_search_by_key(&count(at), |edge| edge.at).is_ok();
+    let leaves = |at: usize, op: &Operator<'_>| match op {
+        Operator::BrIf { relative_depth } => *relative_depth > 0 && pays(at),
+        _ => false,
+    };
+    let inside = ops.iter().enumerate().skip(start + 1).take(MOST_OPERATORS);
+    let mut turns = inside.filter(|(at, op)| !is_straight(&op.op) && !leaves(*at, &op.op));
+    let (branch, op) = turns.next()?;
     let Operator::BrIf { relative_depth: 0 } = op.op else { return None };
     let mut rest = ops.iter().skip(branch + 1).take(MOST_OPERATORS);
     let leaves = |op: &Operator<'_>| match op {
@@ -137,10 +148,11 @@ impl Loop<'_> {
         (at > self.start && at < self.branch).then(|| &self.ops[at].op)
     }
 
-    fn hoist(&self, charges: &[Charge]) -> Option<Hoist> {
-        let cost = self.cost(charges)?;
+    fn hoist(&self, moved: &Moved) -> Option<Hoist> {
+        let cost = self.cost(moved)?;
         let condition = self.condition()?;
-        let (counter, mut step) = (condition.counter, self.step(condition.counter)?);
+        let counter = condition.counter;
+        let (set, mut step) = self.step(counter)?;
         let (bound_at, bound) = condition.bound.unzip();
         let compare = match condition.compare {
             None => Compare::Unequal,
@@ -155,6 +167,7 @@ impl Loop<'_> {
             cost,
             counter,
             step,
+            set: count(set),
             bound: bound.unwrap_or(Bound::Const(0)),
             compare,
             bound_at: bound_at.map(count),
@@ -163,11 +176,13 @@ impl Loop<'_> {
     }
 
     /// The cost of a round, if one charge at the header pays all of it.
-    fn cost(&self, charges: &[Charge]) -> Option<u64> {
+    fn cost(&self, moved: &Moved) -> Option<u64> {
+        let charges = &moved.charges;
         let from = charges.partition_point(|charge| (charge.at as usize) <= self.start);
         let mut inside = charges[from..].iter().take_while(|c| (c.at as usize) <= self.branch);
         let header = inside.next().filter(|charge| charge.kind == ChargeKind::Header)?;
-        (inside.next().is_none() && (1..MOST_COST).contains(&header.cost)).then_some(header.cost)
+        let cost = u64::try_from(header.cost).ok()?;
+        (inside.next().is_none() && (1..MOST_COST).contains(&cost)).then_some(cost)
     }
 
     fn condition(&self) -> Option<Condition> {
@@ -223,8 +238,8 @@ impl Loop<'_> {
         self.ops[self.start..self.branch].iter().filter(sets).count()
     }
 
-    /// What the only assignment to the counter adds to it.
-    fn step(&self, counter: u32) -> Option<Step> {
+    /// The only assignment to the counter, and what it adds to it.
+    fn step(&self, counter: u32) -> Option<(usize, Step)> {
         let set = (self.start..self.branch).find(|at| match self.ops[*at].op {
             Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
                 local_index == counter
@@ -259,7 +274,7 @@ impl Loop<'_> {
             }
             _ => return None,
         };
-        (!matches!(step, Step::Const(0 | i32::MIN))).then_some(step)
+        (!matches!(step, Step::Const(0 | i32::MIN))).then_some((set, step))
     }
 }
 

@@ -1,14 +1,17 @@
 //! The first pass: validates the original, applies the screening limits, and notes what the second
 //! pass needs. Nothing is rewritten before this pass has seen the whole module.
 
+mod ahead;
 mod body;
 mod charges;
+mod gather;
 mod hoist;
 mod nan;
 mod state;
 
 pub(crate) use body::{Plan, helper};
 pub(crate) use charges::{Charge, ChargeKind};
+pub(crate) use gather::{Gather, MOST_STORES};
 pub(crate) use hoist::{Bound, Compare, Hoist, Step};
 pub(crate) use nan::{Mends, Shapes, produces};
 pub(crate) use state::{Segment, State};
@@ -82,7 +85,7 @@ pub(crate) struct Facts {
 pub(crate) struct Options {
     /// Replace every computed NaN by random bits from this seed.
     pub scramble: Option<u64>,
-    /// Charge and check every loop at its header.
+    /// Charge every segment when it is entered, and check every loop at its header.
     pub plain_loops: bool,
 }
 

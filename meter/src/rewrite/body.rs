@@ -8,10 +8,10 @@
 use super::cold;
 use super::hoist::{self, Rounds};
 use super::layout::Layout;
-use super::nan::{Scratch, mend_local};
+use super::nan::{Scratch, Waiting, mend_local};
 use super::runtime;
 use super::state;
-use crate::inspect::{Charge, ChargeKind, Hoist, Plan, Segment, count, helper, produces};
+use crate::inspect::{Charge, ChargeKind, Gather, Hoist, Plan, Segment, count, helper, produces};
 use std::ops::Range;
 use wasm_encoder::{BlockType, Function, InstructionSink, ValType};
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
@@ -27,14 +27,22 @@ pub(super) fn rewrite(
     locals.push((1, ValType::I64));
     let scratch = Scratch::new(&plan.mends, plan.locals + 1);
     locals.extend(scratch.types().map(|ty| (1, ty)));
-    let rounds = Rounds::new(plan.locals + 1 + count(scratch.types().count()));
+    let rounds = plan.locals + 1 + count(scratch.types().count());
+    let mut next = rounds;
     if !plan.hoists.is_empty() {
         locals.extend(Rounds::TYPES.map(|ty| (1, ty)));
+        next += count(Rounds::TYPES.len());
     }
+    if !plan.gathers.is_empty() {
+        locals.extend(Waiting::types().map(|ty| (1, ty)));
+    }
+    let (rounds, waiting) = (Rounds::new(rounds), Waiting::new(next));
     let mut function = Function::new(locals);
     let bytes = Vec::with_capacity(body.range().len() * 2);
     let code = read(body)?;
-    let mut writer = Writer { layout, plan, scratch, rounds, code: &code, bytes, depth: 0 };
+    let copy = Copy::Only;
+    let mut writer =
+        Writer { layout, plan, scratch, rounds, waiting, code: &code, bytes, depth: 0, copy };
     writer.enter();
     writer.operators(results);
     writer.leave();
@@ -82,13 +90,36 @@ struct Writer<'a> {
     plan: &'a Plan,
     scratch: Scratch,
     rounds: Rounds,
+    waiting: Waiting,
     code: &'a [Original<'a>],
     bytes: Vec<u8>,
     /// Blocks of the guest's that are open, the function itself not counted.
     depth: u32,
+    copy: Copy<'a>,
 }
 
-impl Writer<'_> {
+/// Which copy of an operator is written.
+#[derive(Clone, Copy)]
+enum Copy<'a> {
+    Only,
+    /// That of a hoisted loop with charges.
+    Plain,
+    /// That of a hoisted loop without.
+    Fast(&'a Hoist),
+}
+
+impl Copy<'_> {
+    /// Blocks of the meter's between an operator and its loop's.
+    fn blocks(self) -> u32 {
+        match self {
+            Self::Only => 0,
+            Self::Plain => 1,
+            Self::Fast(_) => 3,
+        }
+    }
+}
+
+impl<'a> Writer<'a> {
     fn code(&mut self) -> InstructionSink<'_> {
         InstructionSink::new(&mut self.bytes)
     }
@@ -140,15 +171,42 @@ impl Writer<'_> {
         let original = &self.code[position as usize];
         self.mend_before(position);
         let kept = self.plan.inline.binary_search(&position).is_ok();
-        if kept || !self.replace(&original.op) {
+        if kept || !self.replace(position, &original.op) {
             self.bytes.extend_from_slice(original.bytes);
         }
         self.scramble(&original.op);
+        if self.gathered(position + 1).is_some() {
+            return;
+        }
         for (_, shape) in at(&self.plan.mends.after, position, |mend| mend.0) {
             let code = &mut InstructionSink::new(&mut self.bytes);
             self.scratch.mend(code, &original.op, *shape);
         }
         self.nest(&original.op);
+    }
+
+    /// The stores among which an operator is one, and how many of them come before it.
+    fn gathered(&self, position: u32) -> Option<(&'a Gather, u32)> {
+        let gathers = &self.plan.gathers;
+        let at = gathers.partition_point(|gather| gather.stores.last() < Some(&position));
+        let gather = gathers.get(at)?;
+        let before = gather.stores.binary_search(&position).ok()?;
+        Some((gather, count(before)))
+    }
+
+    /// A store that waits for others; the last one makes all of them. `false` if it is none.
+    fn wait(&mut self, position: u32) -> bool {
+        let Some((gather, before)) = self.gathered(position) else { return false };
+        let (waiting, shape) = (self.waiting, gather.shape);
+        waiting.put(&mut self.code(), shape, before);
+        if gather.stores.last() == Some(&position) {
+            waiting.mend(&mut self.code(), shape, before + 1);
+            for (index, store) in (0..).zip(&gather.stores) {
+                waiting.take(&mut self.code(), shape, index);
+                self.bytes.extend_from_slice(self.code[*store as usize].bytes);
+            }
+        }
+        true
     }
 
     fn mend_before(&mut self, position: u32) {
@@ -158,20 +216,23 @@ impl Writer<'_> {
     }
 
     /// A loop that is paid before it runs, up to its branch back; see [`super::hoist`].
-    fn hoisted(&mut self, hoist: &Hoist) {
+    fn hoisted(&mut self, hoist: &'a Hoist) {
         let (counter, rounds) = (self.plan.locals, self.rounds);
         self.mend_before(hoist.start);
         self.code().loop_(BlockType::Empty).block(BlockType::Empty);
         hoist::begin(&mut self.code(), hoist, rounds, counter);
         self.code().loop_(BlockType::Empty);
+        self.copy = Copy::Fast(hoist);
         self.fast_round(hoist);
         self.code().br_if(0).end();
         hoist::finish(&mut self.code(), rounds);
+        self.copy = Copy::Plain;
         // One round the plain way: it looks at the count, and after it there may be room again.
         self.charge_at(hoist.start + 1);
         self.round(hoist.start + 1..hoist.branch);
         self.mend_before(hoist.branch);
         self.code().br_if(1).end();
+        self.copy = Copy::Only;
         self.depth += 1;
     }
 
@@ -217,7 +278,7 @@ impl Writer<'_> {
     }
 
     /// Writes what stands in for an operator; `false` if nothing does.
-    fn replace(&mut self, op: &Operator<'_>) -> bool {
+    fn replace(&mut self, position: u32, op: &Operator<'_>) -> bool {
         let (layout, counter, depth) = (self.layout, self.plan.locals, self.depth);
         match op {
             Operator::Call { function_index } => self.call(layout.function(*function_index)),
@@ -231,6 +292,8 @@ impl Writer<'_> {
             Operator::Return => {
                 self.code().br(depth);
             }
+            Operator::F32Store { .. } | Operator::F64Store { .. } => return self.wait(position),
+            Operator::BrIf { relative_depth } => return self.edge(position, *relative_depth),
             Operator::Unreachable => {
                 self.code().local_get(counter);
                 self.code().call(layout.runtime.unreachable).unreachable();
@@ -246,6 +309,21 @@ impl Writer<'_> {
                 None => return false,
             },
         }
+        true
+    }
+
+    /// A branch that pays when it is taken; `false` if it does not.
+    fn edge(&mut self, position: u32, depth: u32) -> bool {
+        let Some(edge) = at(&self.plan.edges, position, |edge| edge.at).next() else {
+            return false;
+        };
+        let (counter, rounds, copy) = (self.plan.locals, self.rounds, self.copy);
+        self.code().if_(BlockType::Empty);
+        self.code().i64_const(edge.cost).local_get(counter).i64_add().local_set(counter);
+        if let Copy::Fast(hoist) = copy {
+            hoist::give_back(&mut self.code(), hoist, rounds, counter, hoist.set < position);
+        }
+        self.code().br(depth + copy.blocks() + 1).end();
         true
     }
 
@@ -278,27 +356,34 @@ impl Writer<'_> {
                 self.code().local_get(counter);
             }
         }
-        if charge.cost > 0 {
-            self.code().i64_const(charge.cost.cast_signed()).i64_add();
+        if charge.cost != 0 {
+            self.code().i64_const(charge.cost).i64_add();
         }
         match charge.kind {
-            ChargeKind::Entry | ChargeKind::Header => self.check(),
+            ChargeKind::Entry | ChargeKind::Header => self.check(charge.ahead),
             ChargeKind::Resume | ChargeKind::Plain => {
                 self.code().local_set(counter);
             }
         }
     }
 
-    /// Looks up if the count, which is on the operand stack, has passed the mark.
-    fn check(&mut self) {
+    /// Looks up if the count, which is on the operand stack and `ahead`, has passed the mark.
+    fn check(&mut self, ahead: i64) {
         let (counter, layout) = (self.plan.locals, self.layout);
-        self.code().local_tee(counter).i64_const(0).i64_gt_s().if_(BlockType::Empty);
+        let mut code = self.code();
+        code.local_tee(counter).i64_const(ahead).i64_gt_s().if_(BlockType::Empty);
+        if ahead != 0 {
+            code.local_get(counter).i64_const(ahead).i64_sub().local_set(counter);
+        }
         match layout.control {
-            Some(control) => runtime::poll(&mut self.code(), layout, control, counter),
+            Some(control) => runtime::poll(&mut code, layout, control, counter),
             None => {
-                self.code().local_get(counter).call(layout.runtime.slow).local_set(counter);
+                code.local_get(counter).call(layout.runtime.slow).local_set(counter);
             }
         }
-        self.code().end();
+        if ahead != 0 {
+            code.local_get(counter).i64_const(ahead).i64_add().local_set(counter);
+        }
+        code.end();
     }
 }

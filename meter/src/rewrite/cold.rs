@@ -61,6 +61,19 @@ fn way(inside: &[Operator<'_>], layout: &Layout, counter: u32) -> Option<bool> {
         {
             Some(false)
         }
+        // Only what gives back begins with a number, and only what looks subtracts.
+        [Operator::I64Const { .. }, Operator::LocalGet { local_index }]
+        | [Operator::LocalGet { local_index }, Operator::I64Const { .. }, Operator::I64Sub]
+            if *local_index == counter =>
+        {
+            Some(false)
+        }
+        // Of the meter's own locals only those of stores that wait are looked at so.
+        [Operator::Else, Operator::LocalGet { local_index }, Operator::LocalGet { .. }]
+            if *local_index > counter =>
+        {
+            Some(true)
+        }
         [Operator::Else, Operator::F32Const { value }, Operator::LocalSet { .. }]
             if value.bits() == CANONICAL_32 =>
         {

@@ -7,7 +7,7 @@
 //!     paid := as many of them as leave the count at or below 0
 //!     if paid > 0
 //!       count += paid × cost of a round; bound := counter + paid × step
-//!       loop … branch back while counter ≠ bound end
+//!       loop … branch back while counter ≠ bound end   (on ways out: count −= rounds not begun × cost)
 //!       leave if paid = trips
 //!     end
 //!     one round the plain way, branch back
@@ -63,6 +63,30 @@ pub(super) fn begin(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Round
 /// From the copy without charges to the plain round: leaves if nothing is left to do.
 pub(super) fn finish(code: &mut InstructionSink<'_>, rounds: Rounds) {
     code.local_get(rounds.paid).local_get(rounds.trips).i64_eq().br_if(1).end();
+}
+
+/// On a way out of the copy without charges: gives back what was paid for rounds that did not begin. `stepped` says
+/// whether the counter is that of the next round already.
+pub(super) fn give_back(
+    code: &mut InstructionSink<'_>,
+    hoist: &Hoist,
+    rounds: Rounds,
+    counter: u32,
+    stepped: bool,
+) {
+    code.local_get(counter);
+    let (from, to) = if hoist.step.is_up() {
+        (hoist.counter, rounds.bound)
+    } else {
+        (rounds.bound, hoist.counter)
+    };
+    code.local_get(to).local_get(from).i32_sub().i64_extend_i32_u();
+    size(code, hoist.step);
+    code.i64_div_u();
+    if !stepped {
+        code.i64_const(1).i64_sub();
+    }
+    code.i64_const(hoist.cost.cast_signed()).i64_mul().i64_sub().local_set(counter);
 }
 
 fn bound(code: &mut InstructionSink<'_>, bound: Bound) {

@@ -2,7 +2,7 @@
 
 use super::layout::Types;
 use super::{Code, function};
-use crate::inspect::{Mends, Shapes};
+use crate::inspect::{MOST_STORES, Mends, Shapes, count};
 use wasm_encoder::{BlockType, Function, Ieee32, Ieee64, InstructionSink, ValType};
 use wasmparser::Operator;
 
@@ -40,7 +40,7 @@ impl Scratch {
         for (_, shape) in &mends.after {
             let ty = value_type(*shape);
             if scratch.locals.iter().all(|(known, _)| *known != ty) {
-                scratch.locals.push((ty, first + crate::inspect::count(scratch.locals.len())));
+                scratch.locals.push((ty, first + count(scratch.locals.len())));
             }
         }
         scratch
@@ -88,6 +88,70 @@ pub(super) fn mend_local(code: &mut InstructionSink<'_>, local: u32, shape: Shap
             let eq = if shape == Shapes::F32X4 { code.f32x4_eq() } else { code.f64x2_eq() };
             eq.v128_bitselect().local_set(local);
         }
+    }
+}
+
+/// Locals in which stores wait for each other; see [`crate::inspect::Gather`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    first: u32,
+}
+
+impl Waiting {
+    pub(super) fn new(first: u32) -> Self {
+        Self { first }
+    }
+
+    pub(super) fn types() -> impl Iterator<Item = ValType> {
+        [ValType::I32, ValType::F32, ValType::F64]
+            .into_iter()
+            .flat_map(|ty| std::iter::repeat_n(ty, MOST_STORES))
+    }
+
+    fn address(self, index: u32) -> u32 {
+        self.first + index
+    }
+
+    fn value(self, shape: Shapes, index: u32) -> u32 {
+        let kinds = if shape == Shapes::F32 { 1 } else { 2 };
+        self.first + kinds * count(MOST_STORES) + index
+    }
+
+    /// Takes what a store would, from the operand stack.
+    pub(super) fn put(self, code: &mut InstructionSink<'_>, shape: Shapes, index: u32) {
+        code.local_set(self.value(shape, index)).local_set(self.address(index));
+    }
+
+    /// Gives it back.
+    pub(super) fn take(self, code: &mut InstructionSink<'_>, shape: Shapes, index: u32) {
+        code.local_get(self.address(index)).local_get(self.value(shape, index));
+    }
+
+    /// Makes the first values canonical. Only if their sum is a NaN one of them can be.
+    pub(super) fn mend(self, code: &mut InstructionSink<'_>, shape: Shapes, values: u32) {
+        let sum = |code: &mut InstructionSink<'_>| {
+            code.local_get(self.value(shape, 0));
+            for index in 1..values {
+                code.local_get(self.value(shape, index));
+                if shape == Shapes::F32 {
+                    code.f32_add()
+                } else {
+                    code.f64_add()
+                };
+            }
+        };
+        sum(code);
+        sum(code);
+        if shape == Shapes::F32 {
+            code.f32_ge()
+        } else {
+            code.f64_ge()
+        };
+        code.if_(BlockType::Empty).else_();
+        for index in 0..values {
+            mend_local(code, self.value(shape, index), shape);
+        }
+        code.end();
     }
 }
 

@@ -59,10 +59,15 @@ struct Pair {
 
 impl Pair {
     fn new(wat: &str) -> Self {
+        let plain = meter_plain_loops(&wat::parse_str(wat).unwrap(), &profile()).unwrap();
+        assert_ne!(metered(wat).bytes, plain.bytes, "not paid ahead: {wat}");
+        Self::same_or_not(wat)
+    }
+
+    fn same_or_not(wat: &str) -> Self {
         let original = wat::parse_str(wat).unwrap();
         let ahead = meter(&original, &profile()).unwrap();
         let plain = meter_plain_loops(&original, &profile()).unwrap();
-        assert_ne!(ahead.bytes, plain.bytes, "not paid ahead: {wat}");
         let polled = meter(&original, &polled()).unwrap();
         let compile = |bytes: &[u8]| Module::new(&ENGINE, bytes).unwrap();
         let [ahead, plain, polled] = [ahead, plain, polled].map(|module| compile(&module.bytes));
@@ -195,7 +200,7 @@ fn shapes_that_are_not_straight_lines_are_left_alone() {
     let step = "(local.tee 0 (i32.add (local.get 0) (i32.const 1)))";
     let whole = format!("(br_if 0 (i32.ne {step} (local.get 1)))");
     for body in [
-        // A second way out, a call, a bound or a counter that changes, a branch that is not the last.
+        // A second way out with a value or of the function, a call, a bound or a counter that changes, a branch that is not the last.
         format!("(br_if 1 (local.get 0)) {whole}"),
         format!("(call $g) {whole}"),
         format!("(local.set 1 (i32.const 9)) {whole}"),
@@ -217,9 +222,115 @@ fn shapes_that_are_not_straight_lines_are_left_alone() {
             r#"(module (memory (export "m") 1) (func $g)
                 (func (export "f") (param i32 i32) (loop {body})))"#
         );
-        let original = wat::parse_str(&wat).unwrap();
-        let metered = metered(&wat);
-        let plain = meter_plain_loops(&original, &profile()).unwrap();
-        assert_eq!(metered.bytes, plain.bytes, "{body}");
+        let plain = meter_plain_loops(&wat::parse_str(&wat).unwrap(), &profile()).unwrap();
+        assert_eq!(loops(&metered(&wat).bytes), loops(&plain.bytes), "{body}");
     }
+}
+
+/// A loop that counts local 0 to local 1 and leaves where it is local 2, before or after the step.
+fn leaves(step: &str, compare: &str, first: bool) -> String {
+    let leave = "(br_if $out (i32.eq (local.get 0) (local.get 2)))";
+    let (before, after) = if first { (leave, "") } else { ("", leave) };
+    format!(
+        r#"(module (memory (export "m") 1)
+            (func (export "f") (param i32 i32 i32) (result i32) (local i32)
+                (block $out (loop $l
+                    (local.set 3 (i32.add (local.get 3) (i32.const 7)))
+                    {before}
+                    (local.set 0 (i32.add (local.get 0) {step}))
+                    {after}
+                    (i32.store (i32.const 4) (i32.mul (local.get 0) (local.get 3)))
+                    (br_if $l (i32.{compare} (local.get 0) (local.get 1)))))
+                (i32.store (i32.const 0) (local.get 3))
+                (local.get 0)))"#
+    )
+}
+
+#[test]
+fn ways_out_of_a_loop_give_back_the_rounds_that_did_not_begin() {
+    for (step, compare, sign) in [
+        ("(i32.const 1)", "ne", 1),
+        ("(i32.const 3)", "lt_u", 3),
+        ("(i32.const -2)", "gt_s", -2),
+        ("(i32.const -1)", "ne", -1),
+    ] {
+        for first in [true, false] {
+            let wat = leaves(step, compare, first);
+            let plain = meter_plain_loops(&wat::parse_str(&wat).unwrap(), &profile()).unwrap();
+            assert!(loops(&metered(&wat).bytes) > loops(&plain.bytes), "not paid ahead: {wat}");
+            let pair = Pair::new(&wat);
+            for out in [0, 1, 2, 50, 299, 300, 301, -1] {
+                for rounds in [1, 2, 300] {
+                    let args = [0, rounds * sign, out * sign];
+                    let total = pair.agree(&args, abi::MAX_LIMIT, 0).flushed;
+                    for used in [1, SLICE - 1, SLICE - 20, SLICE - total / 2] {
+                        for limit in [used + total, used + total - 1, used + total / 2] {
+                            pair.agree(&args, limit, used);
+                        }
+                    }
+                }
+            }
+            let far = pair.agree(&[0, 900_000 * sign, 700_000 * sign], abi::MAX_LIMIT, 3);
+            assert!(far.hooks.len() > 1);
+        }
+    }
+}
+
+#[test]
+fn charges_that_were_moved_count_like_those_in_place() {
+    let padding = "(local.set 3 (i32.xor (i32.mul (local.get 3) (i32.const 31)) (local.get 0)))";
+    for body in [
+        // What follows an `if` is paid before it, and what both ways have in common.
+        format!("(if (local.get 1) (then {padding} {padding}) (else {padding})) {padding}"),
+        format!("(if (local.get 1) (then {padding})) {padding}"),
+        format!("(if (local.get 1) (then (return (i32.const 5))) (else {padding})) {padding}"),
+        format!("(block (br_if 0 (local.get 1)) {padding} (br_if 0 (local.get 2)) {padding}) {padding}"),
+        // Ways to `unreachable`, directly and past a call.
+        format!("(block (block (br_if 0 (local.get 1)) {padding} (br 1)) (unreachable)) {padding}"),
+        format!("(block (block (br_if 0 (local.get 1)) {padding} (br 1)) (call $g) (unreachable)) {padding}"),
+        // A table of ways, some of which others lead to as well.
+        format!(
+            "(block (block (block (br_if 1 (local.get 2)) (br_table 0 1 2 1 (local.get 1))) {padding}) {padding} {padding}) {padding}"
+        ),
+        // A call and a loop between what could be paid together.
+        format!("(if (local.get 1) (then (call $g) {padding})) {padding} (call $g) {padding}"),
+        format!("{padding} (if (local.get 1) (then (loop {padding} (br_if 0 (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 4))) (i32.const 90)))))) {padding}"),
+        // Out of two loops at once, and on to the next round of the outer one.
+        format!(
+            "(block $out (loop $far (loop $near {padding}
+                (br_if $out (i32.gt_u (local.tee 0 (i32.add (local.get 0) (i32.const 3))) (i32.const 60)))
+                (br_if $far (i32.and (local.get 0) (local.get 1)))
+                {padding} (br_if $near (local.get 2)))))
+             {padding}"
+        ),
+        // Code that cannot be reached, though validation takes it for reachable.
+        format!("(block (block (br 1)) {padding} (call $g) {padding}) {padding}"),
+        // A value goes along with the branch.
+        format!("(drop (loop (result i32) (block (result i32) (br_if 0 (i32.const 4) (local.get 1)) {padding}))) {padding}"),
+    ] {
+        let wat = format!(
+            r#"(module (memory (export "m") 1) (func $g (i32.store (i32.const 16) (i32.const 1)))
+                (func (export "f") (param i32 i32 i32) (result i32) (local i32)
+                    {body} (i32.store (i32.const 0) (local.get 3)) (local.get 3)))"#
+        );
+        let pair = Pair::same_or_not(&wat);
+        for args in [[0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 2, 1], [0, 3, 3], [7, 8, 9]] {
+            let total = pair.agree(&args, abi::MAX_LIMIT, 0).flushed;
+            for used in [0, SLICE - 1, SLICE - 5, SLICE - total / 2, SLICE - total] {
+                for limit in (0..total.min(80)).map(|left| used + total - left) {
+                    pair.agree(&args, limit, used);
+                }
+            }
+        }
+    }
+}
+
+/// How many loops a module has.
+fn loops(module: &[u8]) -> usize {
+    let bodies = wasmparser::Parser::new(0).parse_all(module).filter_map(|payload| {
+        let wasmparser::Payload::CodeSectionEntry(body) = payload.unwrap() else { return None };
+        let operators = body.get_operators_reader().unwrap().into_iter();
+        Some(operators.filter(|op| matches!(op, Ok(wasmparser::Operator::Loop { .. }))).count())
+    });
+    bodies.sum()
 }

@@ -394,3 +394,66 @@ fn metered_arithmetic_alone_holds_no_canonical_nan() {
     let constant = [&[0x44][..], &CANONICAL.to_le_bytes()].concat();
     assert_eq!(bytes.windows(9).filter(|window| *window == constant).count(), 1);
 }
+
+/// What five stores leave that wait for each other, each of the value that `value` has for it.
+fn stores(value: impl Fn(usize) -> &'static str) -> Vec<u8> {
+    let store = |at: usize| {
+        format!(
+            "(f64.store (i32.add (local.get $n) (i32.const {})) (f64.mul (local.get $x) {}))",
+            8 * at,
+            value(at)
+        )
+    };
+    body(&format!(
+        "(local.set $n (i32.const 0)) (local.set $x (f64.load (i32.const 2048)))
+         (local.set $x (f64.add (local.get $x) (f64.const 1))) {}",
+        (0..5).map(store).collect::<String>()
+    ))
+}
+
+#[test]
+fn stores_that_wait_for_each_other_store_what_each_would() {
+    let infinities = ["(f64.const inf)", "(f64.const -inf)", "(f64.const 2)"];
+    for nans in 0..32_u32 {
+        let memory = stores(|at| match nans >> at & 1 {
+            1 => NAN,
+            _ => infinities[at % 3],
+        });
+        for at in 0..5 {
+            let expected = match nans >> at & 1 {
+                1 => CANONICAL,
+                _ => [f64::INFINITY, f64::NEG_INFINITY, 2.0][at % 3].to_bits(),
+            };
+            assert_eq!(u64_at(&memory, 8 * at), expected, "{nans:05b}");
+        }
+    }
+}
+
+#[test]
+fn stores_that_wait_keep_their_order_and_their_trap() {
+    let value = |number: u32| format!("(f64.add (local.get $x) (f64.const {number}))");
+    let memory = body(&format!(
+        "(f64.store (i32.const 0) {}) (f64.store (i32.const 4) (f64.mul {NAN} (local.get $x)))",
+        value(1)
+    ));
+    assert_eq!(u64_at(&memory, 4), CANONICAL, "the later store is on top");
+    let memory = body(&format!(
+        "(f64.store (i32.const 16) (f64.mul {NAN} (local.get $x)))
+         (f64.store (i32.const 65530) {})
+         (f64.store (i32.const 24) {})",
+        value(1),
+        value(2)
+    ));
+    assert_eq!((u64_at(&memory, 16), u64_at(&memory, 24)), (CANONICAL, 0), "the second one traps");
+    // A load between two stores sees the first.
+    let memory = body(&format!(
+        "(f64.store (i32.const 0) {}) (f64.store (i32.const 8) (f64.mul (f64.load (i32.const 0)) (f64.const 2)))",
+        value(3)
+    ));
+    assert_eq!(u64_at(&memory, 8), 6.0_f64.to_bits());
+    let text = format!(
+        "(f32.store (i32.const 0) (f32.mul {NAN32} (f32.const 1))) (f32.store (i32.const 4) (f32.add (f32.const 1) (f32.const 2)))"
+    );
+    let memory = body(&text);
+    assert_eq!((u32_at(&memory, 0), u32_at(&memory, 4)), (CANONICAL_32, 3.0_f32.to_bits()));
+}
