@@ -410,7 +410,7 @@ impl World {
 
     pub fn suspend(&mut self, kind: SuspensionKind, subject: [u8; 32]) -> Option<Reply> {
         let reason = "because".to_owned();
-        self.send(Command::Suspend { by: OPERATOR, kind, subject, reason })
+        self.send(Command::Suspend { by: OPERATOR, kind, subject, reason, once: None })
     }
 
     pub fn state(&self, job: JobId) -> JobState {
