@@ -7,7 +7,7 @@ use tallymill_engine::Admission;
 use tallymill_ledger::{Amount, GrantPolicy};
 use tallymill_protocol::{AccountId, CoordinatorId, Network};
 
-use crate::tokens::TOKEN_LIFE;
+use crate::tokens::{LINK_LIFE, TOKEN_LIFE};
 
 /// Limits of one coordinator; every queue and body has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +22,13 @@ pub struct Bounds {
     pub events: usize,
     /// Life of a bearer token, µs.
     pub session: u64,
+    /// Life of a link that signs a browser in, µs.
+    pub link: u64,
 }
 
 impl Default for Bounds {
-    /// Blobs of 1 GiB, 64 GiB per account, 4,096 waiting commands, 4,096 batches of events, sessions of an hour.
+    /// Blobs of 1 GiB, 64 GiB per account, 4,096 waiting commands, 4,096 batches of events, sessions of an hour, links of a
+    /// minute.
     fn default() -> Self {
         Self {
             blob: 1 << 30,
@@ -33,6 +36,7 @@ impl Default for Bounds {
             queue: 4_096,
             events: 4_096,
             session: TOKEN_LIFE,
+            link: LINK_LIFE,
         }
     }
 }

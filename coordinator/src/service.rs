@@ -137,7 +137,8 @@ pub async fn start_with(
     let addr = listener.local_addr().map_err(io("listen"))?;
     let (stop, mut stopped) = watch::channel(false);
     let public = key.public();
-    let tokens = Tokens::new(keys::random()?, public, options.bounds.session);
+    let bounds = options.bounds;
+    let tokens = Tokens::new(keys::random()?, public, bounds.session).with_links(bounds.link);
     let app = Arc::new(App {
         options,
         key,

@@ -158,6 +158,7 @@ pub struct Tokens {
     secret: [u8; 32],
     audience: Key,
     life: u64,
+    link_life: u64,
     challenges: Once<Nonce, Challenge>,
     links: Once<[u8; 32], Session>,
 }
@@ -172,7 +173,14 @@ impl Tokens {
     /// Tokens of the coordinator `audience` under a fresh random `secret`, which live for `life` µs.
     #[must_use]
     pub fn new(secret: [u8; 32], audience: Key, life: u64) -> Self {
-        Self { secret, audience, life, challenges: Once::new(), links: Once::new() }
+        let (challenges, links) = (Once::new(), Once::new());
+        Self { secret, audience, life, link_life: LINK_LIFE, challenges, links }
+    }
+
+    /// The same with links that live for `link_life` µs.
+    #[must_use]
+    pub fn with_links(self, link_life: u64) -> Self {
+        Self { link_life, ..self }
     }
 
     /// Remembers a challenge with a random `nonce` for a client that dialled `origin`.
@@ -267,7 +275,7 @@ impl Tokens {
     pub fn link(&self, session: &Session, secret: [u8; 32], now: Micros) -> Result<(), TokenError> {
         let web = Session { purpose: Purpose::Web, expires: now.plus(self.life), ..*session };
         // Only its digest is kept, so that reading the process's memory of waiting links opens none of them.
-        self.links.put(*blake3::hash(&secret).as_bytes(), web, now.plus(LINK_LIFE), now)
+        self.links.put(*blake3::hash(&secret).as_bytes(), web, now.plus(self.link_life), now)
     }
 
     /// The browser session behind a link, which is used up.

@@ -193,6 +193,8 @@ pub enum Command {
         by: AccountId,
         /// Whom.
         account: AccountId,
+        /// The idempotency key.
+        once: Option<Once>,
     },
     /// A job. The caller checked that its module passes the screening and that its blobs are there.
     Submit {
@@ -258,6 +260,8 @@ pub enum Command {
         subject: [u8; 32],
         /// Why, for everybody to read.
         reason: String,
+        /// The idempotency key.
+        once: Option<Once>,
     },
     /// An operator lifts a suspension.
     Lift {
@@ -269,6 +273,8 @@ pub enum Command {
         subject: [u8; 32],
         /// Why.
         reason: String,
+        /// The idempotency key.
+        once: Option<Once>,
     },
     /// A blob is in the store.
     AddBlob(BlobRow),

@@ -127,7 +127,7 @@ pub fn suits(core: &Core, hosting: &Hosting<'_>, job: &Job, task: u32) -> Result
     let until = slot.since.plus(core.config.neighbourhood_wait);
     let later = [
         (
-            slot.is_near(hosting.near),
+            slot.is_near(hosting.near, hosting.owner),
             "its waiting tasks look for a host of another neighbourhood first",
         ),
         (

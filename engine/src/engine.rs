@@ -179,7 +179,10 @@ fn decide_once(core: &mut Core, mut command: Command) -> Result<Reply, Refusal> 
     let once = match &mut command {
         Command::Submit { once, .. }
         | Command::Cancel { once, .. }
-        | Command::Grant { once, .. } => once.take(),
+        | Command::Grant { once, .. }
+        | Command::Suspend { once, .. }
+        | Command::Lift { once, .. }
+        | Command::Approve { once, .. } => once.take(),
         _ => None,
     };
     let Some(once) = once else { return decide(core, command) };
@@ -240,16 +243,16 @@ fn decide(core: &mut Core, command: Command) -> Result<Reply, Refusal> {
         }
         Command::Rotate { rotation, envelope } => admin::on_rotate(core, &rotation, envelope),
         Command::Revoke { revocation, envelope } => admin::on_revoke(core, &revocation, envelope),
-        Command::Approve { by, account } => admin::on_approve(core, by, account),
+        Command::Approve { by, account, .. } => admin::on_approve(core, by, account),
         Command::Submit { manifest, envelope, by, largest_input, stored, .. } => {
             submit::on_submit(core, (manifest, envelope), by, (largest_input, stored))
         }
         Command::Cancel { job, by, reason, .. } => submit::on_cancel(core, (job, by), &reason),
         Command::Grant { by, to, amount, .. } => admin::on_grant(core, by, to, amount),
-        Command::Suspend { by, kind, subject, reason } => {
+        Command::Suspend { by, kind, subject, reason, .. } => {
             admin::on_suspend(core, by, (kind, subject), reason)
         }
-        Command::Lift { by, kind, subject, reason } => {
+        Command::Lift { by, kind, subject, reason, .. } => {
             admin::on_lift(core, by, (kind, subject), reason)
         }
         Command::AddBlob(row) => {

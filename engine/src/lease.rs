@@ -10,7 +10,7 @@ use tallymill_protocol::{HostId, JobId, Lease, MAX_LEASE_TASKS, Micros, TaskInde
 use crate::api::{Ask, Granted};
 use crate::choose::{Hosting, Unfit, host_refused, job_refused, payers_in_turn, suits};
 use crate::rows::LeaseRow;
-use crate::state::{Core, Holder, Job, Live, add, less, times};
+use crate::state::{Core, Holder, Job, Live, Slot, add, less, times};
 
 /// Most leases in one answer.
 const MAX_GRANTS: usize = 16;
@@ -151,7 +151,9 @@ fn offer_job(
         Some(_) => 1,
         None => affordable(job, tasks_for(job, hosting.ask.slots, room))?,
     };
-    let Some((first, count)) = pick(core, hosting, job_id, most)? else { return Ok(None) };
+    let Some(Run { first, count, relaxed }) = pick(core, hosting, job_id, most)? else {
+        return Ok(None);
+    };
     let Some(job) = core.jobs.get_mut(&job_id) else { return Ok(None) };
     let time = u64::from(count).saturating_mul(job.time) >> 10;
     let per_slot = count / hosting.ask.slots.max(1);
@@ -162,7 +164,7 @@ fn offer_job(
     room.held = room.held.saturating_add(time);
     let expected = room.held / u64::from(hosting.ask.slots.max(1));
     let states = job.starts(first..first + count);
-    let lease = grant(core, hosting, (job_id, first, count), expected);
+    let lease = grant(core, hosting, (job_id, Run { first, count, relaxed }), expected);
     Ok(lease.map(|lease| Granted { lease, states }))
 }
 
@@ -206,22 +208,31 @@ fn affordable(job: &Job, wanted: u32) -> Result<u32, String> {
     }
 }
 
+/// Tasks in a row for one lease.
+#[derive(Clone, Copy)]
+struct Run {
+    first: u32,
+    count: u32,
+    /// Whether neighbours of the host are at each of them, or at none.
+    relaxed: bool,
+}
+
 /// A run of tasks for the host: first of those that wait for another host, then of those that never had a lease.
 fn pick(
     core: &mut Core,
     hosting: &Hosting<'_>,
     job_id: JobId,
     most: u32,
-) -> Result<Option<(u32, u32)>, String> {
+) -> Result<Option<Run>, String> {
     let Some(job) = core.jobs.get(&job_id) else { return Ok(None) };
-    let (mut run, mut why, mut relax) = (None, None, core.relax_at);
+    let (mut run, mut why, mut relax) = (None::<Run>, None, core.relax_at);
     for task in job.again.iter().copied().take(MAX_SCAN) {
         let fit = suits(core, hosting, job, task).and_then(|()| covered(job, job.most(task)));
-        match (fit, run) {
-            (Ok(()), None) => run = Some((task, 1)),
-            (Ok(()), Some((first, count))) if first + count == task && count < most => {
-                run = Some((first, count + 1));
-            }
+        let near = |slot: &Slot| slot.is_near(hosting.near, hosting.owner);
+        let relaxed = job.slots.get(&task).is_some_and(near);
+        match (fit, &mut run) {
+            (Ok(()), None) => run = Some(Run { first: task, count: 1, relaxed }),
+            (Ok(()), Some(run)) if run.goes_on(task, relaxed) && run.count < most => run.count += 1,
             (Err(unfit), None) => {
                 relax = [relax, unfit.until].into_iter().flatten().min();
                 why = Some(unfit.reason);
@@ -240,7 +251,14 @@ fn pick(
     }
 }
 
-fn fresh(job: &mut Job, most: u32) -> Option<(u32, u32)> {
+impl Run {
+    /// Whether a task comes next in it.
+    const fn goes_on(&self, task: u32, relaxed: bool) -> bool {
+        self.first + self.count == task && self.relaxed == relaxed
+    }
+}
+
+fn fresh(job: &mut Job, most: u32) -> Option<Run> {
     let taken = |job: &Job, task| job.state_of(task) != 0 || job.slots.contains_key(&task);
     while job.cursor < job.row.tasks && taken(job, job.cursor) {
         job.cursor += 1;
@@ -248,13 +266,13 @@ fn fresh(job: &mut Job, most: u32) -> Option<(u32, u32)> {
     let (first, end) = (job.cursor, job.row.tasks.min(job.cursor.saturating_add(most)));
     let count = (first..end).take_while(|task| !taken(job, *task)).count();
     job.cursor += u32::try_from(count).unwrap_or(0);
-    (count > 0).then_some((first, job.cursor - first))
+    (count > 0).then_some(Run { first, count: job.cursor - first, relaxed: false })
 }
 
 fn grant(
     core: &mut Core,
     hosting: &Hosting<'_>,
-    (job_id, first, count): (JobId, u32, u32),
+    (job_id, Run { first, count, relaxed }): (JobId, Run),
     expected: u64,
 ) -> Option<Lease> {
     let (attempt, nonce, now) = (core.draw_attempt(), core.draw_nonce(), core.now);
@@ -293,24 +311,26 @@ fn grant(
         issued: now,
         expiry: lease.expiry,
         given_back: Vec::new(),
+        near: hosting.near,
+        relaxed,
     };
     core.out.leases.insert(attempt, row.clone());
     let tasks: Vec<u32> = (first..first + count).collect();
     let live = Live { weight: job.fuel.max(1), ..Live::new(row, term, hosting.ask.slots) };
-    hold(core, live, hosting.near, &tasks);
+    hold(core, live, &tasks);
     Some(lease)
 }
 
 /// Books a lease: its tasks are held, their limit price is reserved, its expiry is watched.
-pub fn hold(core: &mut Core, mut live: Live, near: Option<[u8; 8]>, tasks: &[u32]) {
+pub fn hold(core: &mut Core, mut live: Live, tasks: &[u32]) {
     let (attempt, now) = (live.row.attempt, core.now);
     let Some(job) = core.jobs.get_mut(&live.row.job) else { return };
-    let (host, owner) = (live.row.host, live.row.owner);
+    let LeaseRow { host, owner, near, relaxed, .. } = live.row;
     for task in tasks {
         let reserved = job.most(*task);
         job.reserved = add(job.reserved, reserved);
         let slot = job.slots.entry(*task).or_default();
-        slot.holders.push(Holder { attempt, host, owner, near, reserved });
+        slot.holders.push(Holder { attempt, host, owner, near, relaxed, reserved });
         if slot.holders.len() == 1 {
             slot.since = now;
         }

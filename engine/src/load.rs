@@ -174,7 +174,8 @@ fn add_replica(core: &mut Core, row: &ReplicaRow) -> Result<(), LoadError> {
     let receipt = Receipt::from_bytes(&row.receipt)
         .map_err(|error| LoadError::Receipt { job: row.job, reason: error.to_string() })?;
     let payee = Payee { host: row.host, owner: row.owner };
-    let vote = Vote::of(&receipt, payee, row.amount, merkle::leaf(&row.receipt));
+    let leaf = merkle::leaf(&row.receipt);
+    let vote = Vote { near: row.near, ..Vote::of(&receipt, payee, row.amount, leaf) };
     job.learn(receipt.cpu_time, receipt.fuel);
     job.compiled.insert(row.host);
     job.reserved = add(job.reserved, row.amount);
@@ -249,7 +250,7 @@ fn add_lease(
     if open.is_empty() {
         core.out.batch.closed_leases.push(live.row.attempt);
     } else {
-        hold(core, live, None, &open);
+        hold(core, live, &open);
     }
     Ok(())
 }

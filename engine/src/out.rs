@@ -44,7 +44,7 @@ impl Out {
     ) {
         let fresh = self.fresh.get(&(job, task, segment, host)).copied();
         match fresh.and_then(|at| self.batch.replicas.get_mut(at)) {
-            Some(row) => row.state = state,
+            Some(row) => (row.state, row.near) = (state, None),
             None => self.batch.moves.push(ReplicaMove { job, task, segment, host, state }),
         }
     }

@@ -25,6 +25,8 @@ struct Place {
     epoch: u64,
     position: u32,
     leaf: Digest,
+    near: Option<[u8; 8]>,
+    relaxed: bool,
 }
 
 /// Decides a report. One that was taken before is answered as before; one out of sequence is not looked at.
@@ -38,7 +40,9 @@ pub fn on_report(core: &mut Core, host_id: HostId, checked: CheckedReport) -> An
     }
     let CheckedReport { report, envelope, receipts, leases, .. } = checked;
     let leaves: Vec<Digest> = receipts.iter().map(|checked| merkle::leaf(&checked.bytes)).collect();
-    let place = Place { host: host_id, root, epoch: report.epoch, position: 0, leaf: root };
+    let epoch = report.epoch;
+    let place =
+        Place { host: host_id, root, epoch, position: 0, leaf: root, near: None, relaxed: false };
     let (verdicts, reason) = judge_all(core, place, receipts, &leaves);
     core.counters.log += 1;
     let codes: Vec<u8> = verdicts.iter().map(|verdict| *verdict as u8).collect();
@@ -142,9 +146,9 @@ fn judge_all(
 fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdict, String> {
     let (task, lease) = (checked.receipt.task.0, checked.lease.clone());
     let believed = believe(core, &place, &checked);
-    let reserved = reserved(core, &lease, task, place.host);
-    let held = reserved.is_some();
-    let own = reserved.unwrap_or_default();
+    let holder = holder(core, &lease, task, place.host);
+    let held = holder.is_some();
+    let own = holder.map_or(Amount::ZERO, |holder| holder.reserved);
     let amount = match believed.map(|amount| amount.filter(|it| fits(core, &lease, *it, own))) {
         Ok(Some(amount)) => amount,
         // The host has had its say about this task, which goes to somebody else at once.
@@ -161,6 +165,8 @@ fn judge(core: &mut Core, place: Place, checked: CheckedReceipt) -> Result<Verdi
         live.claimed = live.claimed.saturating_add(checked.receipt.fuel);
         live.moved = core.now;
     }
+    let (near, relaxed) = neighbourhood(core, &lease, task, holder);
+    let place = Place { near, relaxed, ..place };
     let stopped = checked.receipt.outcome == Outcome::Stopped;
     if held && stopped {
         take_back(core, lease.job, task, lease.attempt);
@@ -185,14 +191,30 @@ fn fits(core: &Core, lease: &Lease, amount: Amount, own: Amount) -> bool {
 }
 
 fn holds(core: &Core, lease: &Lease, task: u32, host: HostId) -> bool {
-    reserved(core, lease, task, host).is_some()
+    holder(core, lease, task, host).is_some()
 }
 
-/// What a lease in force reserved for a task that its host still runs under it.
-fn reserved(core: &Core, lease: &Lease, task: u32, host: HostId) -> Option<Amount> {
+/// Where a result comes from, and whether a neighbour was at the task before: as its lease says or, once that is gone, as
+/// the host calls now and what stands in the slot.
+fn neighbourhood(
+    core: &Core,
+    lease: &Lease,
+    task: u32,
+    holder: Option<Holder>,
+) -> (Option<[u8; 8]>, bool) {
+    if let Some(holder) = holder {
+        return (holder.near, holder.relaxed);
+    }
+    let near = core.hosts.get(&lease.host).and_then(|host| host.near);
+    let slot = core.jobs.get(&lease.job).and_then(|job| job.slots.get(&task));
+    (near, slot.is_some_and(|slot| slot.is_near(near, lease.owner)))
+}
+
+/// The part of a lease in force in a task that its host still runs under it.
+fn holder(core: &Core, lease: &Lease, task: u32, host: HostId) -> Option<Holder> {
     let holders = &core.jobs.get(&lease.job)?.slots.get(&task)?.holders;
     let mine = |holder: &&Holder| holder.attempt == lease.attempt && holder.host == host;
-    holders.iter().find(mine).map(|holder| holder.reserved)
+    holders.iter().find(mine).copied()
 }
 
 /// Takes a task back from its lease; `refused` says why its receipt was, which counts against its owner.
@@ -309,10 +331,9 @@ fn first_broken(rules: &[(bool, &str)]) -> Result<(), String> {
 
 /// Puts a result into its slot, where it waits until enough agree.
 fn take(core: &mut Core, place: Place, checked: CheckedReceipt, amount: Amount) {
-    let near = core.hosts.get(&place.host).and_then(|host| host.near);
     let receipt = &checked.receipt;
     let payee = Payee { host: place.host, owner: checked.lease.owner };
-    let vote = Vote { near, ..Vote::of(receipt, payee, amount, place.leaf) };
+    let vote = Vote { near: place.near, ..Vote::of(receipt, payee, amount, place.leaf) };
     let Some(job) = core.jobs.get_mut(&checked.lease.job) else { return };
     job.learn(receipt.cpu_time, receipt.fuel);
     job.compiled.insert(place.host);
@@ -362,5 +383,7 @@ fn add_row(
         amount,
         final_after: None,
         at,
+        near: place.near.filter(|_| state == ReplicaState::Reported),
+        relaxed: place.relaxed,
     });
 }

@@ -4,15 +4,16 @@
 //! transaction; nothing that depends on it leaves the process before.
 
 mod batch;
+mod runs;
 
 use tallymill_ledger::{AccountKey, Amount, Transfer};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{
-    AccountId, AttemptId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Outcome, SignedBytes,
-    TaskIndex,
+    AccountId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Outcome, SignedBytes, TaskIndex,
 };
 
 pub use batch::{Batch, Counters, Identity, Snapshot};
+pub use runs::{LeaseRow, ReplicaMove, ReplicaRow};
 
 /// Tasks in one page of slot states.
 pub const PAGE_TASKS: u32 = 4096;
@@ -185,34 +186,6 @@ pub struct PageRow {
     pub states: Vec<u8>,
 }
 
-/// A lease in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseRow {
-    /// The grant.
-    pub attempt: AttemptId,
-    /// Digest of the token.
-    pub digest: LeaseDigest,
-    /// The job.
-    pub job: JobId,
-    /// Who runs it.
-    pub host: HostId,
-    /// Who is paid.
-    pub owner: AccountId,
-    /// First task.
-    pub first: TaskIndex,
-    /// Number of tasks.
-    pub count: u32,
-    /// Epoch of the token.
-    pub epoch: u64,
-    /// When it was granted.
-    pub issued: Micros,
-    /// When its tasks go to others.
-    pub expiry: Micros,
-    /// Tasks that it holds no longer although neither a waiting result nor a decision says so: their receipt was refused,
-    /// superseded or of a run that was stopped, or their run was void.
-    pub given_back: Vec<TaskIndex>,
-}
-
 /// An accepted report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportRow {
@@ -238,58 +211,6 @@ pub struct ReportRow {
     pub log_index: u64,
     /// When it was accepted.
     pub at: Micros,
-}
-
-/// One reported execution.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaRow {
-    /// The job.
-    pub job: JobId,
-    /// The task.
-    pub task: TaskIndex,
-    /// The segment of the task; 0 where it is not divided.
-    pub segment: u32,
-    /// Who ran it.
-    pub host: HostId,
-    /// Who is paid.
-    pub owner: AccountId,
-    /// Under which grant.
-    pub attempt: AttemptId,
-    /// Its state.
-    pub state: ReplicaState,
-    /// Root of the report that holds it.
-    pub report: Digest,
-    /// Its position there.
-    pub position: u32,
-    /// The receipt as encoded.
-    pub receipt: Vec<u8>,
-    /// The lease token (payload and signature as CBOR of the envelope).
-    pub lease: LeaseDigest,
-    /// The output, where small; otherwise it is a blob.
-    pub output: Option<Vec<u8>>,
-    /// The log, where small; otherwise it is a blob.
-    pub log: Option<Vec<u8>>,
-    /// What it earns, micro-credits.
-    pub amount: Amount,
-    /// When held-back pay becomes available at the latest.
-    pub final_after: Option<Micros>,
-    /// When it was reported.
-    pub at: Micros,
-}
-
-/// A reported execution that moved on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplicaMove {
-    /// The job.
-    pub job: JobId,
-    /// The task.
-    pub task: TaskIndex,
-    /// The segment of the task.
-    pub segment: u32,
-    /// Who ran it.
-    pub host: HostId,
-    /// Its new state.
-    pub state: ReplicaState,
 }
 
 /// A decided task.

@@ -150,6 +150,8 @@ pub struct Holder {
     pub host: HostId,
     pub owner: AccountId,
     pub near: Option<[u8; 8]>,
+    /// Whether its lease was given although a neighbour was at the task.
+    pub relaxed: bool,
     /// What its lease reserved for the task.
     pub reserved: Amount,
 }
@@ -404,10 +406,11 @@ impl Slot {
         owners.map(|fault| fault.owner).collect::<BTreeSet<_>>().len()
     }
 
-    pub fn is_near(&self, near: Option<[u8; 8]>) -> bool {
-        let same = |other: Option<[u8; 8]>| near.is_some() && other == near;
-        self.holders.iter().any(|holder| same(holder.near))
-            || self.results.iter().any(|result| same(result.near))
+    /// Whether a host of another owner in this neighbourhood is or was at it.
+    pub fn is_near(&self, near: Option<[u8; 8]>, owner: AccountId) -> bool {
+        let holders = self.holders.iter().map(|holder| (holder.owner, holder.near));
+        let results = self.results.iter().map(|result| (result.owner, result.near));
+        holders.chain(results).any(|(other, at)| near.is_some() && at == near && other != owner)
     }
 }
 

@@ -143,6 +143,17 @@ pub fn screen_for(module: &[u8], slices: Slices) -> Result<Metered, ModuleError>
     }
 }
 
+impl ModuleError {
+    /// The largest figure allowed, where the module passes a screening limit.
+    #[must_use]
+    pub const fn limit(&self) -> Option<u64> {
+        match self {
+            Self::Meter(MeterError::Screen { max, .. }) => Some(*max),
+            _ => None,
+        }
+    }
+}
+
 /// The same, and that it has what jobs of this interface call.
 ///
 /// # Errors

@@ -46,6 +46,7 @@ cells! {
     i64 => u32: |number| u32::try_from(*number).ok();
     i64 => u8: |number| u8::try_from(*number).ok();
     i64 => i64: |number| Some(*number);
+    bool => bool: |truth| Some(*truth);
     i64 => Amount: |number| Some(Amount::new(*number));
     i64 => Micros: |number| u64::try_from(*number).ok().map(Micros);
     i64 => TaskIndex: |number| u32::try_from(*number).ok().map(TaskIndex);
@@ -53,6 +54,7 @@ cells! {
     String => &'static str: |text| keep(text);
     Vec<u8> => Vec<u8>: |bytes| Some(bytes.clone());
     Vec<u8> => [u8; 32]: |bytes| bytes.as_slice().try_into().ok();
+    Vec<u8> => [u8; 8]: |bytes| bytes.as_slice().try_into().ok();
     Vec<u8> => SignedBytes: |bytes| SignedBytes::from_bytes(bytes).ok();
     Vec<u8> => Vec<Digest>: |bytes| digests(bytes);
 }
@@ -154,12 +156,12 @@ record!(JobRecord of "job" by [id] => JobRow {
 });
 record!(LeaseRecord of "lease" by [attempt] => LeaseRow {
     attempt: Vec<u8>, digest: Vec<u8>, job: Vec<u8>, host: Vec<u8>, owner: Vec<u8>, first: i64, count: i64, epoch: i64,
-    issued: i64, expiry: i64, given_back: Option<Vec<u8>>,
+    issued: i64, expiry: i64, given_back: Option<Vec<u8>>, near: Option<Vec<u8>>, relaxed: bool,
 });
 record!(ReplicaRecord of "replica" by [job, task, segment, host] => ReplicaRow {
     job: Vec<u8>, task: i64, segment: i64, host: Vec<u8>, owner: Vec<u8>, attempt: Vec<u8>, state: String, report: Vec<u8>,
     position: i64, receipt: Vec<u8>, lease: Vec<u8>, output: Option<Vec<u8>>, log: Option<Vec<u8>>, amount: i64,
-    final_after: Option<i64>, at: i64,
+    final_after: Option<i64>, at: i64, near: Option<Vec<u8>>, relaxed: bool,
 });
 record!(SegmentRecord of "segment" by [job, task, segment] => SegmentRow {
     job: Vec<u8>, task: i64, segment: i64, root: Vec<u8>, fuel: i64, snapshot: Vec<u8>, length: i64, host: Vec<u8>,

@@ -93,48 +93,58 @@ fn subject(body: &SuspendBody) -> Result<(SuspensionKind, [u8; 32]), Problem> {
 
 #[utoipa::path(
     post, path = "/api/v1/admin/suspend",
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
     request_body = SuspendBody,
     responses((status = 200, body = Done, description = "It gets no leases any more")),
 )]
 pub async fn suspend(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Done>, Problem> {
     let asked: SuspendBody = body_json(&body)?;
     let (kind, subject) = subject(&asked)?;
-    done(&app, Command::Suspend { by: caller.account()?, kind, subject, reason: asked.reason })
-        .await
+    let (by, reason) = (caller.account()?, asked.reason);
+    let once = once(&headers, by, "admin/suspend", &body)?;
+    done(&app, Command::Suspend { by, kind, subject, reason, once }).await
 }
 
 #[utoipa::path(
     post, path = "/api/v1/admin/lift",
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
     request_body = SuspendBody,
     responses((status = 200, body = Done, description = "It gets leases again")),
 )]
 pub async fn lift(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Done>, Problem> {
     let asked: SuspendBody = body_json(&body)?;
     let (kind, subject) = subject(&asked)?;
-    done(&app, Command::Lift { by: caller.account()?, kind, subject, reason: asked.reason }).await
+    let (by, reason) = (caller.account()?, asked.reason);
+    let once = once(&headers, by, "admin/lift", &body)?;
+    done(&app, Command::Lift { by, kind, subject, reason, once }).await
 }
 
 #[utoipa::path(
     post, path = "/api/v1/admin/approve",
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
     request_body = ApproveBody,
     responses((status = 200, body = Done, description = "The account is let in")),
 )]
 pub async fn approve(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Done>, Problem> {
     let asked: ApproveBody = body_json(&body)?;
-    done(&app, Command::Approve { by: caller.account()?, account: id("account", &asked.account)? })
-        .await
+    let by = caller.account()?;
+    let once = once(&headers, by, "admin/approve", &body)?;
+    done(&app, Command::Approve { by, account: id("account", &asked.account)?, once }).await
 }
 
 /// Offences of a rule in one answer, as the database has it.

@@ -11,6 +11,7 @@ use tallymill_protocol::work::MAX_REQUEST;
 
 use super::App;
 use super::problem::{Kind, Problem};
+use super::rest;
 
 /// Longest text of a foreign error that is passed on, bytes.
 const MAX_TEXT: usize = 1_024;
@@ -19,7 +20,7 @@ const MAX_TEXT: usize = 1_024;
 pub async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get().map_or("none", MatchedPath::as_str).to_owned();
-    let response = told(next.run(request).await).await;
+    let response = told(next.run(rest::kept(request)).await).await;
     app.metrics.answered(&method, route, response.status().as_u16());
     if let Some(Kind(kind)) = response.extensions().get() {
         app.metrics.problem(kind);

@@ -18,6 +18,7 @@ pub mod openapi;
 pub mod pages;
 pub mod problem;
 mod query;
+mod rest;
 mod submission;
 pub mod work;
 

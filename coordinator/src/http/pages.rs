@@ -315,12 +315,18 @@ fn attempt(replica: &ReplicaRow) -> AttemptRow {
         state: names::text(replica.state),
         fuel: receipt.as_ref().map_or(0, |receipt| receipt.fuel),
         output: receipt.map(|receipt| receipt.output.to_string()),
-        verdict: match replica.state {
-            rows::ReplicaState::Reported => "waits for others".to_owned(),
-            rows::ReplicaState::Lost => "outvoted: not paid".to_owned(),
-            _ => format!("earned {} credits", pages::format::credits(&replica.amount)),
-        },
+        verdict: verdict(replica.state, replica.amount, replica.relaxed),
     }
+}
+
+fn verdict(state: rows::ReplicaState, amount: Amount, relaxed: bool) -> String {
+    let stands = match state {
+        rows::ReplicaState::Reported => "waits for others".to_owned(),
+        rows::ReplicaState::Lost => "outvoted: not paid".to_owned(),
+        _ => format!("earned {} credits", pages::format::credits(&amount)),
+    };
+    let relaxed = if relaxed { "; from a neighbourhood already at this task" } else { "" };
+    stands + relaxed
 }
 
 fn void(void: &VoidRow) -> AttemptRow {
@@ -401,4 +407,17 @@ fn lines(row: &rows::TransferRow, account: AccountId) -> Vec<StatementLine> {
         evidence: transfer.evidence.to_string(),
     };
     own.map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_page_says_which_attempt_came_from_a_neighbourhood_twice() {
+        let lost = rows::ReplicaState::Lost;
+        assert_eq!(verdict(lost, Amount::ZERO, false), "outvoted: not paid");
+        let relaxed = verdict(lost, Amount::ZERO, true);
+        assert_eq!(relaxed, "outvoted: not paid; from a neighbourhood already at this task");
+    }
 }

@@ -118,7 +118,14 @@ async fn module(app: &App, caller: &Caller, manifest: &Manifest) -> Result<(), P
     let screen = move || tallymill_sandbox::screen_as(&bytes, interface).map(drop);
     let screened = tokio::task::spawn_blocking(screen);
     let screened = screened.await.map_err(|error| Problem::internal(&error))?;
-    screened.map_err(|error| Problem::field("module", format!("module: {error}")))
+    screened.map_err(|error| {
+        let problem = Problem::field("module", format!("module: {error}"));
+        let problem = problem.next("change the module until `tallymill run` takes it");
+        match error.limit() {
+            Some(limit) => problem.limit(&limit),
+            None => problem,
+        }
+    })
 }
 
 /// Lets everybody read what a public job names: strangers run its tasks again.

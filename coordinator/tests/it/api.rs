@@ -1,6 +1,7 @@
 //! A coordinator on a free port, asked over HTTP as clients ask it.
 
 use reqwest::Method;
+use serde_json::Value;
 use tallymill_protocol::cbor::Text;
 use tallymill_protocol::work::MAX_REQUEST;
 use tallymill_protocol::{Keypair, Manifest, Message, Nonce, Revocation};
@@ -44,6 +45,52 @@ async fn an_expired_token_is_401_and_says_so_but_anybodys_calls_still_work() {
     assert!(told["detail"].as_str().unwrap().contains("has expired"), "{told}");
     assert!(told["next"].as_str().unwrap().contains("log in"), "{told}");
     assert_eq!(call("/api/v1/network").await.unwrap().status(), 200);
+}
+
+/// A link that signs a browser in, and a browser that follows no redirection.
+async fn link(world: &World) -> (String, reqwest::Client) {
+    let payer = world.person(2, 0).await;
+    let link = world.as_person(&payer, Method::POST, "/api/v1/open", Vec::new()).await;
+    let path = link.json::<Value>().await.unwrap()["path"].as_str().unwrap().to_owned();
+    let redirects = reqwest::redirect::Policy::none();
+    (path, reqwest::Client::builder().redirect(redirects).build().unwrap())
+}
+
+#[tokio::test]
+async fn a_link_signs_one_browser_in_which_only_reads() {
+    let world = World::start().await;
+    let (path, browser) = link(&world).await;
+    let open = |path: &str| browser.get(format!("{}{path}", world.url)).send();
+    let wrong = [format!("/open/{}", "00".repeat(32)), "/open/x".into(), format!("{path}0")];
+    for path in wrong {
+        let told = problem(open(&path).await.unwrap(), 401).await;
+        assert_eq!(told["type"], "urn:tallymill:problem:login", "{path}");
+    }
+    let opened = open(&path).await.unwrap();
+    assert_eq!(opened.status(), 303, "what is wrong does not use it up");
+    let header = |name: &str| opened.headers()[name].to_str().unwrap().to_owned();
+    let (page, cookie) = (header("location"), header("set-cookie"));
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert_eq!(header("referrer-policy"), "no-referrer");
+    let again = problem(open(&path).await.unwrap(), 401).await;
+    assert!(again["next"].as_str().unwrap().contains("log in"), "{again}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let read = browser.get(format!("{}{page}", world.url)).header("cookie", &cookie).send();
+    assert_eq!(read.await.unwrap().status(), 200, "its own account");
+    assert_eq!(open(&page).await.unwrap().status(), 401, "nobody else's");
+    let write = browser.post(format!("{}/api/v1/open", world.url)).header("cookie", &cookie);
+    let told = problem(write.header("tallymill-protocol", "1").send().await.unwrap(), 403).await;
+    assert!(told["detail"].as_str().unwrap().contains("only reads"), "{told}");
+}
+
+#[tokio::test]
+async fn a_link_that_was_followed_too_late_signs_nobody_in() {
+    let world = World::start_with(|options| options.bounds.link = 0).await;
+    let (path, browser) = link(&world).await;
+    let late = browser.get(format!("{}{path}", world.url)).send().await.unwrap();
+    assert!(late.headers().get("set-cookie").is_none());
+    let told = problem(late, 401).await;
+    assert!(told["detail"].as_str().unwrap().contains("the link has expired"), "{told}");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tallymill_protocol::Digest;
 
 use crate::world::{Person, World, receipt};
 
@@ -107,10 +108,18 @@ async fn answers_are_what_the_document_says() {
     let document = document(&world).await;
     let (id, who) = (payer.pair.public().to_string(), host.person.pair.public().to_string());
     let (job, task) = ([("id", job.as_str())], [("id", job.as_str()), ("task", "0")]);
-    let calls: [Call<'_>; 14] = [
+    let subject = Digest::ZERO.to_string();
+    let body = json!({ "kind": "module", "subject": subject, "reason": "spam" });
+    let path = "/api/v1/admin/suspend";
+    let done = world.as_person(&operator, Method::POST, path, body.to_string().into_bytes()).await;
+    assert_eq!(done.status(), 200);
+    let calls: [Call<'_>; 17] = [
         ("/api/v1/network", &[], &payer),
         ("/api/v1/accounts/{id}", &[("id", &id)], &payer),
         ("/api/v1/accounts/{id}/statement", &[("id", &id)], &payer),
+        ("/api/v1/accounts/{id}/keys", &[("id", &id)], &payer),
+        ("/api/v1/journal", &[], &payer),
+        ("/api/v1/suspensions", &[], &payer),
         ("/api/v1/hosts", &[], &payer),
         ("/api/v1/hosts/{id}", &[("id", &who)], &payer),
         ("/api/v1/jobs", &[], &payer),
@@ -129,7 +138,9 @@ async fn answers_are_what_the_document_says() {
         answers.insert(template, answer);
     }
     // Not empty, so that what lists hold was checked too.
-    for list in ["statement", "hosts", "jobs", "tasks", "results"] {
+    let lists =
+        ["statement", "keys", "journal", "suspensions", "hosts", "jobs", "tasks", "results"];
+    for list in lists {
         let (_, answer) = answers.iter().find(|(path, _)| path.ends_with(list)).unwrap();
         assert!(!answer["items"].as_array().unwrap().is_empty(), "{list}");
     }

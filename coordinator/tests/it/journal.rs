@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tallymill_engine::Admission;
 use tallymill_protocol::{Digest, Keypair, Message as _, Micros, Rotation, Signed};
 
 use crate::world::{World, network, problem};
@@ -65,6 +66,42 @@ async fn everybody_reads_what_operators_did_and_what_is_suspended() {
     );
     let wrong = world.call(Method::GET, "/api/v1/suspensions?after=module").send().await.unwrap();
     assert_eq!(problem(wrong, 400).await["field"], "after");
+}
+
+#[tokio::test]
+async fn a_key_of_an_operators_act_answers_the_same_and_refuses_another_body() {
+    let world = World::start_with(|options| options.admission = Admission::Approved).await;
+    let (payer, operator) = (world.person(2, 0).await, world.person(1, 0).await);
+    let account = payer.pair.public().to_string();
+    let act = async |path: &str, body: &Value| {
+        let call = world.call(Method::POST, &format!("/api/v1/admin/{path}"));
+        let call = call.bearer_auth(&operator.token).header("idempotency-key", "k");
+        call.body(body.to_string()).send().await.unwrap()
+    };
+    let suspension = json!({ "kind": "account", "subject": account, "reason": "spam" });
+    let acts = [
+        ("approve", json!({ "account": account })),
+        ("suspend", suspension.clone()),
+        ("lift", suspension),
+    ];
+    for (path, body) in &acts {
+        assert_eq!(act(path, body).await.status(), 200, "{path}");
+    }
+    // A lifting that is done again would be refused, a suspension would begin again.
+    for (path, body) in &acts {
+        let again = act(path, body).await;
+        assert_eq!(again.status(), 200, "{path}");
+        assert_eq!(again.json::<Value>().await.unwrap()["subject"], account, "{path}");
+        let mut other = body.clone();
+        let field = if *path == "approve" { "account" } else { "reason" };
+        other[field] = json!(operator.pair.public().to_string());
+        let told = problem(act(path, &other).await, 422).await;
+        assert_eq!(told["type"], "urn:tallymill:problem:idempotency-key", "{path}");
+    }
+    let acts = all(&world, "/api/v1/journal", 9).await;
+    let acts: Vec<_> = acts.iter().map(|act| act["action"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["approve", "suspend", "lift"]);
+    assert!(all(&world, "/api/v1/suspensions", 9).await.is_empty());
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ mod api;
 #[cfg(test)]
 mod document;
 #[cfg(test)]
+mod edge;
+#[cfg(test)]
 mod failing;
 #[cfg(test)]
 mod journal;

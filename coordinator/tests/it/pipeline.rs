@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use reqwest::Method;
+use serde_json::{Value, json};
 use tallymill_coordinator::pipeline::{Parts, Unavailable, start};
 use tallymill_engine::{Command, Config, Reply};
 use tallymill_ledger::{Amount, GrantPolicy};
@@ -164,8 +165,41 @@ async fn a_lease_whose_call_died_goes_to_others_at_once() {
     let lease = world.lease(&other).await.peek().unwrap();
     assert_eq!((lease.job.to_string(), lease.count), (job, 1));
     let path = format!("/api/v1/hosts/{}", gone.person.pair.public());
-    let host: serde_json::Value = world.get(&payer, &path).await.json().await.unwrap();
+    let host: Value = world.get(&payer, &path).await.json().await.unwrap();
     assert_eq!(host["abandoned"], "0", "{host}");
+}
+
+#[tokio::test]
+async fn an_audit_tells_of_leases_in_flight_that_their_escrow_does_not_cover() {
+    let key = || Keypair::from_secret(&[7; 32]);
+    let identity = Identity { network: network(), coordinator: key().public().into() };
+    let store = Arc::new(Failing::new(&identity));
+    let world = World::on(key(), Arc::<Failing>::clone(&store)).await;
+    let (payer, operator) = (world.person(2, 100).await, world.person(1, 0).await);
+    let host = world.host(3, &payer).await;
+    let manifest = world.manifest(&payer, 1).await;
+    let job = world.submitted(&payer, &manifest).await;
+    world.lease(&host).await;
+    let audit = async || {
+        let found = world.get(&operator, "/api/v1/admin/audit").await;
+        found.json::<Value>().await.unwrap()["offences"].clone()
+    };
+    assert_eq!(audit().await, json!([]));
+    store.short.store(true, Ordering::Release);
+    store.fails.store(true, Ordering::Release);
+    let more = Manifest { visibility: Visibility::Private, ..manifest };
+    problem(world.submit(&payer, &more).await, 503).await;
+    store.fails.store(false, Ordering::Release);
+    while world.call(Method::GET, "/readyz").send().await.unwrap().status() != 200 {
+        tokio::task::yield_now().await;
+    }
+    let why = world.get(&payer, &format!("/api/v1/jobs/{job}/why")).await;
+    let reserved = why.json::<Value>().await.unwrap()["reserved"].clone();
+    let found = audit().await;
+    let (found, more) = found.as_array().unwrap().split_first().unwrap();
+    assert!(more.is_empty(), "the database's own books are in order: {more:?}");
+    assert_eq!((&found["found"], &found["expected"]), (&json!("1"), &reserved), "{found}");
+    assert!(found["rule"].as_str().unwrap().contains("escrow"), "{found}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Reports that are forged, replayed, foreign, late or too dear, and what their hosts hear.
 
+use std::sync::Arc;
+
 use reqwest::Method;
 use serde_json::Value;
 use tallymill_protocol::cbor::List;
@@ -8,8 +10,9 @@ use tallymill_protocol::{
     Digest, Inputs, Keypair, Lease, Manifest, Message as _, Network, Receipt, Signed, TableEntry,
     merkle,
 };
+use tallymill_storage::{Identity, MemoryStore};
 
-use crate::world::{Person, Worker, World, asking, problem, receipt, withdrawn};
+use crate::world::{Person, Worker, World, asking, network, problem, receipt, withdrawn};
 
 type Change = fn(&mut Receipt);
 
@@ -123,6 +126,52 @@ async fn receipts_outside_their_lease_are_refused_by_name() {
         let reason = refused(&world, &host, host.upload(&token, &[wrong], b"")).await;
         assert!(reason.contains(named), "{named}: {reason}");
     }
+}
+
+#[tokio::test]
+async fn a_receipt_under_another_lease_of_its_host_is_refused_and_costs_nothing() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let mut host = world.host(3, &payer).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 2).await).await;
+    let tokens = [world.lease(&host).await, world.lease(&host).await];
+    let [own, other] = tokens.each_ref().map(|token| token.peek().unwrap());
+    assert_eq!((own.first.0, own.count, other.first.0), (0, 1, 1));
+    // The task of one lease, said to be under the other, which is as valid.
+    let mixed = Receipt { lease: other.digest(), ..receipt(&own, b"") };
+    let mut upload = host.upload(&tokens[1], std::slice::from_ref(&mixed), b"");
+    upload.leases = List(tokens.to_vec());
+    let named = "task: 0 is not under its lease";
+    let report = upload.report.peek().unwrap();
+    assert!(refused(&world, &host, upload).await.contains(named));
+    assert_eq!(spent(&world, &payer, &job).await, "0");
+    (host.sequence, host.previous) = (1, report.digest());
+    for (token, lease) in tokens.iter().zip([&own, &other]) {
+        let upload = host.upload(token, &[receipt(lease, b"")], b"");
+        let report = upload.report.peek().unwrap();
+        assert_eq!(world.report(&host, upload).await.verdicts.0, [0]);
+        (host.sequence, host.previous) = (host.sequence + 1, report.digest());
+    }
+    assert_eq!(spent(&world, &payer, &job).await, "2");
+}
+
+#[tokio::test]
+async fn a_lease_of_another_network_of_the_same_coordinator_is_refused() {
+    let key = || Keypair::from_secret(&[7; 32]);
+    let identity = Identity { network: network(), coordinator: key().public().into() };
+    let world = World::on(key(), Arc::new(MemoryStore::new(&identity))).await;
+    let payer = world.person(2, 100).await;
+    let host = world.host(3, &payer).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let token = world.lease(&host).await;
+    let lease = token.peek().unwrap();
+    let elsewhere = Lease { network: Network::new("elsewhere").unwrap(), ..lease.clone() };
+    let foreign = host.upload(&key().sign(&elsewhere), &[receipt(&elsewhere, b"")], b"");
+    let reason = refused(&world, &host, foreign).await;
+    assert!(reason.starts_with("leases[0].network"), "{reason}");
+    assert_eq!(spent(&world, &payer, &job).await, "0");
+    let honest = host.upload(&token, &[receipt(&lease, b"")], b"");
+    assert_eq!(world.report(&host, honest).await.verdicts.0, [0], "nothing was counted");
 }
 
 #[tokio::test]

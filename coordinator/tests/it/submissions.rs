@@ -26,17 +26,24 @@ async fn modules_that_do_not_validate_or_import_too_much_are_named() {
     let honest = world.manifest(&payer, 1).await;
     let foreign = r#"(module (import "env" "rob" (func)) (memory (export "memory") 1) (func (export "_start")))"#;
     let invalid = b"\0asm\x01\0\0\0\x01\x01\xff".to_vec();
-    let locals = "i64 ".repeat(50_001);
+    let locals = "i64 ".repeat(1_001);
     let large = format!(
         r#"(module (memory (export "memory") 1) (func (export "_start") (local {locals})))"#
     );
     let foreign = wat::parse_str(foreign).unwrap();
     let large = wat::parse_str(large).unwrap();
-    for (bytes, named) in [(invalid, "module: "), (foreign, "rob"), (large, "locals")] {
+    let cases = [
+        (invalid, "module: ", Value::Null),
+        (foreign, "rob", Value::Null),
+        (large, "locals", "1000".into()),
+    ];
+    for (bytes, named, limit) in cases {
         let module = world.upload(&payer, &bytes).await;
         let told = refused(&world, &payer, &Manifest { module, ..honest.clone() }).await;
         assert_eq!(told["field"], "module");
         assert!(told["detail"].as_str().unwrap().contains(named), "{told}");
+        assert_eq!(told["limit"], limit, "{told}");
+        assert!(told["next"].as_str().unwrap().contains("tallymill run"), "{told}");
     }
     let absent = Manifest { module: Digest::of(b"absent"), ..honest.clone() };
     let told = refused(&world, &payer, &absent).await;

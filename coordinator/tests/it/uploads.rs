@@ -58,6 +58,25 @@ async fn an_equal_blob_counts_once_and_a_failed_upload_not_at_all() {
 }
 
 #[tokio::test]
+async fn an_upload_to_a_full_disk_is_507_and_goes_through_once_there_is_space() {
+    let world = three().await;
+    let payer = world.person(2, 0).await;
+    let links = world.fill_disk(Digest::of(&bytes(1)));
+    for _ in 0..4 {
+        let told = problem(put(&world, &payer, bytes(1)).await, 507).await;
+        assert_eq!(told["type"], "urn:tallymill:problem:disk-full");
+        assert!(told["next"].as_str().unwrap().contains("operator"), "{told}");
+    }
+    let path = format!("/api/v1/blobs/{}", Digest::of(&bytes(1)));
+    problem(world.get(&payer, &path).await, 404).await;
+    links.iter().for_each(|link| drop(std::fs::remove_file(link)));
+    // What did not fit takes no room of the account.
+    for n in 1..=3 {
+        assert_eq!(put(&world, &payer, bytes(n)).await.status(), 201, "{n}");
+    }
+}
+
+#[tokio::test]
 async fn an_upload_without_a_body_is_the_empty_blob() {
     let world = World::start().await;
     let payer = world.person(2, 0).await;

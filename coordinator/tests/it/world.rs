@@ -101,6 +101,14 @@ impl World {
         std::os::unix::fs::symlink(&path, &path).unwrap();
     }
 
+    /// Makes the disk full for the next uploads of a blob: a device that takes no byte stands where they are written.
+    pub fn fill_disk(&self, digest: Digest) -> Vec<std::path::PathBuf> {
+        let path = |number| self.data.path().join("blobs").join(format!("{digest}.{number}.tmp"));
+        let links: Vec<_> = (0..100).map(path).filter(|path| !path.exists()).collect();
+        links.iter().for_each(|link| std::os::unix::fs::symlink("/dev/full", link).unwrap());
+        links
+    }
+
     /// Starts with this key on this store.
     pub async fn on(key: Keypair, store: Arc<dyn tallymill_storage::Store>) -> Self {
         let data = tempfile::tempdir().unwrap();

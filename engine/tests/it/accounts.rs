@@ -1,7 +1,7 @@
 //! Accounts, hosts, keys, admission and grants.
 
 use tallymill_engine::rows::{AccountStatus, SuspensionKind};
-use tallymill_engine::{Admission, Command, Config, Event, Refusal, Reply};
+use tallymill_engine::{Admission, Command, Config, Event, Once, Refusal, Reply};
 use tallymill_ledger::Amount;
 use tallymill_protocol::*;
 
@@ -18,9 +18,9 @@ fn admission_decides_who_comes_in() {
     let own = Manifest { payer: account(3), submitter: account(3), ..manifest(1, Policy::Trusted) };
     assert_eq!(world.refused(World::submission(&own)), Refusal::Waiting(account(3)));
     let by = account(3);
-    let refused = world.refused(Command::Approve { by, account: account(3) });
+    let refused = world.refused(Command::Approve { by, account: account(3), once: None });
     assert!(matches!(refused, Refusal::Forbidden { .. }));
-    world.send(Command::Approve { by: OPERATOR, account: account(3) });
+    world.send(Command::Approve { by: OPERATOR, account: account(3), once: None });
     assert_eq!(world.store.accounts[&account(3)].status, AccountStatus::Active);
     assert_eq!(world.store.admin.last().unwrap().action, "approve");
     assert!(world.reasons(3).contains("no job"));
@@ -152,17 +152,44 @@ fn a_rotation_needs_the_current_or_the_recovery_key_and_its_turn() {
 fn a_suspension_needs_a_reason_and_can_be_lifted() {
     let mut world = World::with_hosts(1);
     let (by, kind, subject) = (OPERATOR, SuspensionKind::Account, account(3).0);
-    let empty = Command::Suspend { by, kind, subject, reason: String::new() };
+    let empty = Command::Suspend { by, kind, subject, reason: String::new(), once: None };
     assert!(matches!(world.refused(empty), Refusal::Field { field: "reason", .. }));
     world.suspend(kind, subject);
     assert_eq!(world.store.accounts[&account(3)].status, AccountStatus::Suspended);
     world.restart();
     assert!(world.reasons(3).contains("suspended"));
-    let lift = || Command::Lift { by, kind, subject, reason: String::new() };
+    let lift = || Command::Lift { by, kind, subject, reason: String::new(), once: None };
     world.send(lift());
     assert_eq!(world.store.accounts[&account(3)].status, AccountStatus::Active);
     assert!(world.store.suspensions.is_empty());
     assert!(matches!(world.refused(lift()), Refusal::Field { field: "subject", .. }));
+}
+
+#[test]
+fn what_operators_do_under_a_key_is_done_once_and_answered_as_before() {
+    let mut world = World::with(Config { admission: Admission::Approved, ..config() });
+    let act = |route: &'static str, body: &[u8]| {
+        let (by, kind, subject) = (OPERATOR, SuspensionKind::Account, account(3).0);
+        let (name, request, reason) = ("k".to_owned(), Digest::of(body), "spam".to_owned());
+        let once = Some(Once { account: by, route, name, request });
+        match route {
+            "approve" => Command::Approve { by, account: account(3), once },
+            "suspend" => Command::Suspend { by, kind, subject, reason, once },
+            _ => Command::Lift { by, kind, subject, reason, once },
+        }
+    };
+    let routes = ["approve", "suspend", "lift"];
+    let first = routes.map(|route| world.send(act(route, b"body")));
+    assert!(first.iter().all(|reply| matches!(reply, Some(Reply::Done { .. }))), "{first:?}");
+    world.restart();
+    for (route, first) in routes.into_iter().zip(first) {
+        assert_eq!(world.send(act(route, b"body")), first, "{route}");
+        let other = world.refused(act(route, b"other"));
+        assert_eq!(other, Refusal::OnceConflict("k".into()), "{route}");
+    }
+    let told: Vec<_> = world.store.admin.iter().map(|row| row.action).collect();
+    assert_eq!(told, ["grant", "approve", "suspend", "lift"], "each of them once");
+    assert!(world.store.suspensions.is_empty(), "a repeated suspension does not begin again");
 }
 
 #[test]

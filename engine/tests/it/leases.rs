@@ -1,6 +1,6 @@
 //! Leases: sizes, separation of owners, fair turns, and a reason for every refusal.
 
-use tallymill_engine::rows::SuspensionKind;
+use tallymill_engine::rows::{JobState, SuspensionKind};
 use tallymill_engine::{Ask, Command, Reply};
 use tallymill_ledger::Amount;
 use tallymill_protocol::cbor::{List, Text};
@@ -98,26 +98,63 @@ fn owners_never_share_a_task() {
 }
 
 #[test]
-fn neighbours_share_a_task_only_after_a_wait() {
+fn neighbours_share_a_task_only_after_a_wait_and_that_is_recorded() {
     let mut world = World::with_hosts(2);
-    world.quorum(1);
-    let near = |world: &mut World, number| {
-        let command = Command::Work {
-            host: host(number),
-            neighbourhood: Some([1; 8]),
-            ask: Box::new(World::ask()),
-            reports: Vec::new(),
-        };
-        match world.send(command) {
-            Some(Reply::Work(answer)) => answer,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(near(&mut world, 3).grants.len(), 1);
-    let answer = near(&mut world, 4);
+    let job = world.quorum(1);
+    let first = world.work_from(1, 3, Vec::new()).grants.remove(0).lease;
+    let answer = world.work_from(1, 4, Vec::new());
     assert!(answer.reasons[0].contains("another neighbourhood"), "{:?}", answer.reasons);
     world.pass(31 * SECOND);
-    assert_eq!(near(&mut world, 4).grants.len(), 1);
+    let second = world.work_from(1, 4, Vec::new()).grants.remove(0).lease;
+    let recorded = |world: &World, lease: &Lease| {
+        let row = &world.store.leases[&lease.attempt];
+        (row.near, row.relaxed)
+    };
+    assert_eq!(recorded(&world, &first), (Some([1; 8]), false));
+    assert_eq!(recorded(&world, &second), (Some([1; 8]), true));
+    world.finish(3, &first, Run::honest);
+    let waits = world.store.replicas.values().next().unwrap();
+    assert_eq!((waits.near, waits.relaxed), (Some([1; 8]), false), "where its lease was given");
+    world.finish(4, &second, Run::honest);
+    assert_eq!(world.state(job), JobState::Finished);
+    let told: Vec<_> = world.store.replicas.values().map(|row| (row.near, row.relaxed)).collect();
+    assert_eq!(told, [(None, false), (None, true)], "a decided task keeps no neighbourhood");
+}
+
+#[test]
+fn a_lease_is_relaxed_for_all_of_its_tasks_or_for_none() {
+    let mut world = World::with_hosts(3);
+    world.submit(&manifest(2, Policy::Quorum { n: 3 }));
+    // A neighbour of the last host is at the first task, one that tells no neighbourhood at both.
+    world.work_from(1, 3, Vec::new());
+    assert_eq!((world.lease(4).len(), world.lease(4).len()), (1, 1));
+    world.pass(31 * SECOND);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let ask = Box::new(Ask { slots: 4, ..World::ask() });
+        let (host, neighbourhood) = (host(5), Some([1; 8]));
+        let call = Command::Work { host, neighbourhood, ask, reports: Vec::new() };
+        let Some(Reply::Work(answer)) = world.send(call) else { panic!("no answer") };
+        let lease = &answer.grants[0].lease;
+        let relaxed = world.store.leases[&lease.attempt].relaxed;
+        told.push((lease.first.0, lease.count, relaxed));
+    }
+    assert_eq!(told, [(0, 1, true), (1, 1, false)]);
+}
+
+#[test]
+fn a_late_result_of_a_neighbour_is_recorded_as_one() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    let late = world.work_from(1, 3, Vec::new()).grants.remove(0).lease;
+    world.pass(3_600 * SECOND);
+    let next = world.work_from(1, 4, Vec::new()).grants.remove(0).lease;
+    world.finish(4, &next, Run::honest);
+    let receipt = world.receipt(&late, 0, Run::honest(0));
+    let report = world.report(3, vec![receipt]);
+    world.work_from(1, 3, vec![report]);
+    let told: Vec<_> = world.store.replicas.values().map(|row| (row.host, row.relaxed)).collect();
+    assert_eq!(told, [(host(3), true), (host(4), false)]);
 }
 
 #[test]

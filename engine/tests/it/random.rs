@@ -241,7 +241,7 @@ impl Life {
     fn lift(&mut self, number: u8) {
         let (by, kind, subject) = (OPERATOR, SuspensionKind::Host, host(number).0);
         let reason = String::new();
-        self.world.send(tallymill_engine::Command::Lift { by, kind, subject, reason });
+        self.world.send(tallymill_engine::Command::Lift { by, kind, subject, reason, once: None });
     }
 
     fn collect(&mut self) {

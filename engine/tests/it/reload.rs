@@ -4,7 +4,7 @@ use tallymill_engine::rows::{JobState, Snapshot, SuspensionKind};
 use tallymill_engine::{Engine, LoadError};
 use tallymill_ledger::{AccountKey, AccountKind, Amount};
 use tallymill_protocol::work::Verdict;
-use tallymill_protocol::{Micros, TaskIndex};
+use tallymill_protocol::{Micros, Policy, TaskIndex};
 
 use crate::world::*;
 
@@ -34,6 +34,29 @@ fn leases_and_waiting_results_survive_and_the_job_ends_as_if_nothing_had_been() 
     world.drain(&[3, 4, 5]);
     assert_eq!(world.state(job), JobState::Finished);
     assert_eq!(world.store.jobs[&job].final_tasks, 9_000);
+}
+
+#[test]
+fn neighbours_of_leases_and_results_are_still_kept_away_after_a_start() {
+    let mut world = World::with_hosts(5);
+    let job = world.submit(&manifest(1, Policy::Quorum { n: 3 }));
+    let voted = world.work_from(1, 3, Vec::new()).grants.remove(0).lease;
+    world.finish(3, &voted, Run::honest);
+    let held = world.work_from(2, 4, Vec::new()).grants.remove(0).lease;
+    world.restart();
+    for place in [1, 2] {
+        let answer = world.work_from(place, 5, Vec::new());
+        assert!(answer.grants.is_empty(), "neighbourhood {place}");
+        assert!(answer.reasons[0].contains("another neighbourhood"), "{:?}", answer.reasons);
+    }
+    world.pass(31 * SECOND);
+    let third = world.work_from(1, 5, Vec::new()).grants.remove(0).lease;
+    world.restart();
+    world.finish(4, &held, Run::honest);
+    world.finish(5, &third, Run::honest);
+    assert_eq!(world.state(job), JobState::Finished);
+    let told: Vec<_> = world.store.replicas.values().map(|row| (row.host, row.relaxed)).collect();
+    assert_eq!(told, [(host(3), false), (host(4), false), (host(5), true)]);
 }
 
 #[test]

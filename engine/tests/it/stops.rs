@@ -167,7 +167,7 @@ fn suspending_a_job_a_module_or_a_payer_refunds_what_did_not_run() {
         let refused = world.refused(World::submission(&other));
         assert!(matches!(refused, Refusal::Suspended { .. }), "{refused}");
         let by = OPERATOR;
-        world.send(Command::Lift { by, kind, subject, reason: String::new() });
+        world.send(Command::Lift { by, kind, subject, reason: String::new(), once: None });
         world.submit(&other_nonce(&other));
     }
 }

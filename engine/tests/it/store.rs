@@ -91,7 +91,7 @@ impl Store {
                 .get_mut(&(change.job, change.task, change.segment, change.host))
                 .unwrap();
             assert_eq!(row.state, ReplicaState::Reported, "only waiting results move");
-            row.state = change.state;
+            (row.state, row.near) = (change.state, None);
         }
         for row in &batch.segments {
             self.check_segment(row);

@@ -270,6 +270,16 @@ impl World {
         }
     }
 
+    /// The call of a host with one slot from the numbered neighbourhood.
+    pub fn work_from(&mut self, place: u8, number: u8, reports: Vec<CheckedReport>) -> WorkAnswer {
+        let (host, ask) = (host(number), Box::new(Self::ask()));
+        let neighbourhood = Some([place; 8]);
+        match self.send(Command::Work { host, neighbourhood, ask, reports }) {
+            Some(Reply::Work(answer)) => answer,
+            other => panic!("no answer to work: {other:?}"),
+        }
+    }
+
     /// Leases for a host with one slot.
     pub fn lease(&mut self, number: u8) -> Vec<Lease> {
         let answer = self.work(number, Self::ask(), Vec::new());
@@ -400,7 +410,7 @@ impl World {
 
     pub fn suspend(&mut self, kind: SuspensionKind, subject: [u8; 32]) -> Option<Reply> {
         let reason = "because".to_owned();
-        self.send(Command::Suspend { by: OPERATOR, kind, subject, reason })
+        self.send(Command::Suspend { by: OPERATOR, kind, subject, reason, once: None })
     }
 
     pub fn state(&self, job: JobId) -> JobState {

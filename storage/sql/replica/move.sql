@@ -1,5 +1,5 @@
 WITH moved (state, job, task, segment, host) AS (VALUES {rows})
-UPDATE replica SET state = moved.state
+UPDATE replica SET state = moved.state, near = NULL
 FROM moved
 WHERE
     replica.job = moved.job AND replica.task = moved.task AND replica.segment = moved.segment

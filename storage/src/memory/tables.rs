@@ -235,7 +235,7 @@ impl Tables {
             if let Some(replica) =
                 self.replicas.get_mut(&(row.job, row.task, row.segment, row.host))
             {
-                replica.state = row.state;
+                (replica.state, replica.near) = (row.state, None);
             }
         }
         let last = batch.tasks.iter().map(|row| row.sequence).max().unwrap_or(0);

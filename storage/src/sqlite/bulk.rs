@@ -67,6 +67,7 @@ puts! {
     u32: |number, cells| cells.int(*number);
     u8: |number, cells| cells.int(*number);
     i64: |number, cells| cells.add(*number);
+    bool: |truth, cells| cells.add(*truth);
     Amount: |amount, cells| cells.add(amount.micros());
     Micros: |time, cells| cells.int(time.0);
     TaskIndex: |task, cells| cells.int(task.0);

@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
     (2, include_str!("../../../migrations/0002_segments.sql")),
     (3, include_str!("../../../migrations/0003_given_back.sql")),
     (4, include_str!("../../../migrations/0004_faults.sql")),
+    (5, include_str!("../../../migrations/0005_neighbourhoods.sql")),
 ];
 
 const BEGIN: &str = "BEGIN IMMEDIATE";

@@ -3,9 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions, Executor, SqlSafeStr, SqliteConnection};
+use tallymill_engine::rows::{LeaseRow, ReplicaRow};
+use tallymill_protocol::{JobId, TaskIndex};
 
-use super::{bulk, migrate, options};
+use super::bulk::cells;
+use super::load::many;
+use super::{bulk, migrate, options, sql};
 use crate::OpenError;
+use crate::records::{LeaseRecord, ReplicaRecord};
 
 async fn connect(folder: &Path) -> SqliteConnection {
     options(&folder.join("test.db")).connect().await.unwrap()
@@ -87,6 +92,27 @@ async fn results_survive_the_migration_to_segments() {
     let indexes = "SELECT COUNT(*) FROM sqlite_schema WHERE tbl_name = 'replica' AND name IN ('replica_by_report', 'replica_undecided')";
     let indexes: i64 = sqlx::query_scalar(indexes).fetch_one(&mut connection).await.unwrap();
     assert_eq!(indexes, 2);
+}
+
+/// Leases and results of before neighbourhoods were kept load: they are of none, and nothing says that they were relaxed.
+#[tokio::test]
+async fn leases_and_results_survive_the_migration_to_neighbourhoods() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut connection = connect(folder.path()).await;
+    migrate::run(&mut connection, &migrate::MIGRATIONS[..4]).await.unwrap();
+    let old = "INSERT INTO lease (attempt, digest, job, host, owner, first_task, tasks, epoch, issued, expiry)
+        VALUES (zeroblob(16), zeroblob(32), zeroblob(32), zeroblob(32), zeroblob(32), 4, 2, 1, 9, 10);
+        INSERT INTO replica (job, task, segment, host, owner, attempt, state, report, position, receipt, lease, amount, at)
+        VALUES (zeroblob(32), 7, 0, zeroblob(32), zeroblob(32), zeroblob(16), 'reported', zeroblob(32), 3, x'06', zeroblob(32), 9, 10)";
+    sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
+    migrate::run(&mut connection, migrate::MIGRATIONS).await.unwrap();
+    let leases: Vec<LeaseRow> =
+        many::<LeaseRecord, _>(&mut connection, sql!("lease/load"), cells![]).await.unwrap();
+    assert_eq!((leases[0].count, leases[0].near, leases[0].relaxed), (2, None, false));
+    let asked = cells![JobId([0; 32]), TaskIndex(7), 9_u32];
+    let replicas: Vec<ReplicaRow> =
+        many::<ReplicaRecord, _>(&mut connection, sql!("replica/list"), asked).await.unwrap();
+    assert_eq!((replicas[0].position, replicas[0].near, replicas[0].relaxed), (3, None, false));
 }
 
 #[tokio::test]

@@ -156,6 +156,7 @@ async fn jobs(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), Co
             let given_back = row.given_back.iter().flat_map(|task| task.0.to_be_bytes());
             let given_back: Vec<u8> = given_back.collect();
             put!(cells; row.epoch, row.issued, row.expiry, Some(given_back).filter(|it| !it.is_empty()));
+            put!(cells; row.near, row.relaxed);
         })
         .await?;
     bulk!("lease", "delete")
@@ -199,7 +200,7 @@ async fn replicas(connection: &mut SqliteConnection, batch: &Batch) -> Result<()
         .run(connection, &batch.replicas, |row, cells| {
             put!(cells; row.job, row.task, row.segment, row.host, row.owner, row.attempt, row.state.name());
             put!(cells; row.report, row.position, row.receipt, row.lease, row.output, row.log);
-            put!(cells; row.amount, row.final_after, row.at);
+            put!(cells; row.amount, row.final_after, row.at, row.near, row.relaxed);
         })
         .await?;
     moves(connection, &batch.moves).await?;

@@ -257,7 +257,7 @@ async fn segments_have_results_of_their_own(backend: impl Backend) {
     let (replicas, moves) = (vec![second.clone()], vec![key(0)]);
     store.commit(&Batch { replicas, moves, ..empty(2) }).await.unwrap();
     let found = store.replicas(job_id(5), TaskIndex(1)).await.unwrap();
-    let first = ReplicaRow { state: ReplicaState::Final, ..replica(5, 1, 20) };
+    let first = ReplicaRow { state: ReplicaState::Final, near: None, ..replica(5, 1, 20) };
     assert_eq!(found, [second.clone(), first], "the newest first");
     assert_eq!(loaded(&*store).await.replicas, [replica(5, 0, 21), second]);
     let refused = store.commit(&Batch { moves: vec![key(2)], ..empty(3) }).await;

@@ -1,6 +1,8 @@
 //! Reads: single rows, pages by key, sums, and the audit of the ledger.
 
-use tallymill_engine::rows::{Batch, JobState, ReplicaRow, SuspensionKind, TaskRow, TaskState};
+use tallymill_engine::rows::{
+    Batch, JobState, ReplicaRow, ReplicaState, SuspensionKind, TaskRow, TaskState,
+};
 use tallymill_ledger::{AccountKind, Amount, GrantPolicy, TransferKind};
 use tallymill_protocol::{AccountId, CoordinatorId, Digest, Key, LeaseDigest, TaskIndex};
 use tallymill_storage::{
@@ -120,8 +122,12 @@ async fn replicas_and_voids_of_a_task(backend: impl Backend) {
     let store = filled(&backend).await;
     store.commit(&Batch { voids: vec![void(2, 5, 2), void(3, 5, 3)], ..empty(2) }).await.unwrap();
     let replicas = store.replicas(job_id(5), TaskIndex(0)).await.unwrap();
-    assert_eq!(replicas[1], replica(5, 0, 21));
-    assert_eq!(replicas.len(), 2);
+    let moved = ReplicaRow { state: ReplicaState::Final, near: None, ..replica(5, 0, 20) };
+    assert_eq!(
+        replicas,
+        [moved, replica(5, 0, 21)],
+        "a result that moved on is of no neighbourhood"
+    );
     let voids = store.voids(job_id(5), TaskIndex(2), Page::first(9)).await.unwrap();
     assert_eq!(voids, [void(1, 5, 2), void(2, 5, 2)]);
     let voids = store.voids(job_id(5), TaskIndex(2), Page::after(1, 9)).await.unwrap();

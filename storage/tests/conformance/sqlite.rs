@@ -87,6 +87,11 @@ async fn a_corrupt_row_is_named() {
             "UPDATE ledger_account SET job = NULL WHERE kind = 'escrow'",
             corrupt("ledger_account", "kind", String::new()),
         ),
+        ("UPDATE lease SET near = x'00'", corrupt("lease", "near", "14".repeat(16))),
+        (
+            "UPDATE replica SET near = x'00' WHERE host = x'1515151515151515151515151515151515151515151515151515151515151515'",
+            corrupt("replica", "near", format!("{} 0 0 {}", hex(5), hex(21))),
+        ),
         (
             "UPDATE meta SET value = x'00' WHERE name = 'sequence'",
             corrupt("meta", "value", "sequence".to_owned()),
@@ -127,7 +132,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     store.close().await;
     change(&world, "INSERT INTO schema_version (version) VALUES (99)").await;
     let refused = SqliteStore::open(&world.path(), &identity()).await;
-    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 4 })));
+    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 5 })));
     change(&world, "DELETE FROM schema_version WHERE version = 99").await;
     let store = world.store().await;
     assert_eq!(store.account(owner(1)).await.unwrap(), Some(everything().accounts[0].clone()));

@@ -161,6 +161,8 @@ pub fn replica(job: u8, task: u32, host: u8) -> ReplicaRow {
         amount: Amount::new(7),
         final_after: Some(NOW),
         at: NOW,
+        near: Some([4, 203, 0, 113, 0, 0, 0, 0]),
+        relaxed: host == 21,
     }
 }
 
@@ -191,6 +193,8 @@ pub fn lease(n: u8, job: u8) -> LeaseRow {
         issued: NOW,
         expiry: NOW.plus(9),
         given_back: vec![TaskIndex(5)],
+        near: Some([6, 0x20, 1, 0xd, 0xb8, 0, 1, 0]),
+        relaxed: true,
     }
 }
 

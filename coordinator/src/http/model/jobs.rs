@@ -240,6 +240,8 @@ pub struct Replica {
     pub position: u32,
     /// When it was reported.
     pub at: Decimal,
+    /// Whether a host of the same network neighbourhood was at the task already: none of another came in time.
+    pub relaxed: bool,
     /// Digest of what it wrote to standard error, once the task is decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -262,6 +264,7 @@ impl Replica {
             report: Id::of(&row.report),
             position: row.position,
             at: row.at.into(),
+            relaxed: row.relaxed,
             log: receipt.map(|receipt| Id::of(&receipt.log)),
             log_inline: row.log.as_deref().filter(|_| decided).map(base64),
         }
@@ -348,4 +351,49 @@ struct TableProof {
     entry: String,
     /// Its range proof.
     proof: Vec<Id>,
+}
+
+#[cfg(test)]
+mod tests {
+    use tallymill_ledger::Amount;
+    use tallymill_protocol::{AccountId, AttemptId, Digest, HostId, JobId, LeaseDigest};
+    use tallymill_protocol::{Micros, TaskIndex};
+
+    use super::*;
+
+    /// A result that waits, of a host in 203.0.113.0/24.
+    fn neighbour() -> ReplicaRow {
+        ReplicaRow {
+            job: JobId([1; 32]),
+            task: TaskIndex(0),
+            segment: 0,
+            host: HostId([2; 32]),
+            owner: AccountId([3; 32]),
+            attempt: AttemptId([4; 16]),
+            state: rows::ReplicaState::Reported,
+            report: Digest([5; 32]),
+            position: 0,
+            receipt: Vec::new(),
+            lease: LeaseDigest([6; 32]),
+            output: None,
+            log: None,
+            amount: Amount::new(7),
+            final_after: None,
+            at: Micros(8),
+            near: Some([4, 203, 0, 113, 0, 0, 0, 0]),
+            relaxed: true,
+        }
+    }
+
+    #[test]
+    fn a_replica_says_that_it_was_relaxed_but_not_where_its_host_is() {
+        let shown = serde_json::to_value(Replica::of(&neighbour(), false)).unwrap();
+        assert_eq!(shown["relaxed"], true);
+        let named: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+        let public = ["amount", "at", "host", "owner", "position", "relaxed", "report", "state"];
+        assert_eq!(named, public);
+        let other = ReplicaRow { relaxed: false, ..neighbour() };
+        let shown = serde_json::to_value(Replica::of(&other, false)).unwrap();
+        assert_eq!(shown["relaxed"], false);
+    }
 }
