@@ -5,6 +5,7 @@ pub mod coordinator;
 pub mod credit;
 pub mod dev;
 pub mod doctor;
+pub mod help;
 pub mod job;
 pub mod key;
 pub mod open;
