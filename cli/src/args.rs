@@ -1,9 +1,8 @@
 //! What can be typed: flags beat the environment, which beats the defaults.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Share idle CPU with honest accounts.
 #[derive(Debug, Parser)]
@@ -40,7 +39,7 @@ pub enum Verb {
     Open,
     /// Run a coordinator (super-node).
     Coordinator(CoordinatorArgs),
-    /// Lend this machine: join, start, status, pause, resume, finish.
+    /// Lend this machine: join, status, pause, resume, finish, doctor.
     Worker(WorkerArgs),
     /// Run a WASI program here, in the sandbox, and print its output.
     Run(RunArgs),
@@ -48,7 +47,7 @@ pub enum Verb {
     Quote(SubmitArgs),
     /// Submit a job.
     Submit(SubmitArgs),
-    /// Jobs: list, show, watch, results, logs, cancel, why.
+    /// Jobs: list, show, watch, results, logs, cancel, why, receipt.
     #[command(subcommand)]
     Job(JobVerb),
     /// Credit: balance, statement.
@@ -56,7 +55,7 @@ pub enum Verb {
     Credit(CreditVerb),
     /// Check a receipt: signatures, then re-execution.
     Verify(VerifyArgs),
-    /// For operators: grant, suspend, audit.
+    /// For operators: grant, suspend, lift, approve, audit.
     #[command(subcommand)]
     Admin(AdminVerb),
     /// Keys: new, show, rotate, revoke.
@@ -410,24 +409,10 @@ pub enum KeyVerb {
     },
 }
 
-/// Prints completions.
-pub fn completions(shell: clap_complete::Shell) -> ExitCode {
-    // Into memory first: the generator panics when its pipe is closed.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "tallymill", &mut script);
-    crate::ui::raw(&script);
-    ExitCode::SUCCESS
-}
-
-/// Writes a man page per command.
-pub fn man(folder: &std::path::Path) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(Cli::command(), folder)?;
-    Ok(ExitCode::SUCCESS)
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

@@ -19,7 +19,10 @@ fn main() -> ExitCode {
     if let Some(code) = tallymill_sandbox::child_main(std::env::args_os().skip(1)) {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return ui::misread(&e, std::env::args_os()),
+    };
     ui::log_to_stderr(cli.common.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -59,7 +62,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Verify(args) => verb::verify::run(&common, &args).await,
         Verb::Admin(verb) => verb::admin::run(&common, verb).await,
         Verb::Key(verb) => verb::key::run(&common, verb).await,
-        Verb::Completions { shell } => Ok(args::completions(shell)),
-        Verb::Man { folder } => args::man(&folder),
+        Verb::Completions { shell } => verb::help::completions(&common, shell),
+        Verb::Man { folder } => verb::help::man(&common, &folder),
     }
 }

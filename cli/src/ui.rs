@@ -1,5 +1,6 @@
 //! Everything printed goes through here: plain lines, JSON, progress on a terminal, escaped foreign text.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -84,6 +85,23 @@ pub fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Says what is wrong with the command line, or what was asked of it: help, version.
+pub fn misread(error: &clap::Error, words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    if error.use_stderr() && asks_for_json(words) {
+        let said = error.to_string();
+        line(serde_json::json!({ "error": said.trim_end(), "next": null, "exit": code }));
+    } else {
+        let _closed = error.print();
+    }
+    ExitCode::from(code)
+}
+
+/// Whether words that could not be read ask for JSON; those after `--` are a program's own.
+fn asks_for_json(words: impl IntoIterator<Item = OsString>) -> bool {
+    words.into_iter().take_while(|word| word != "--").any(|word| word == "--json")
+}
+
 /// A bar on a terminal, nothing elsewhere.
 pub fn bar(total: u64, what: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
@@ -104,6 +122,13 @@ mod tests {
     #[test]
     fn escape_sequences_of_others_do_not_reach_the_terminal() {
         assert_eq!(plain("a\u{1b}[31mb"), "a\\u{1b}[31mb");
+    }
+
+    #[test]
+    fn words_that_cannot_be_read_may_still_ask_for_json() {
+        let asks = |words: &[&str]| asks_for_json(words.iter().map(OsString::from));
+        assert!(asks(&["tallymill", "nonsense", "--json"]));
+        assert!(!asks(&["tallymill", "run", "--nonsense", "--", "--json"]));
     }
 
     #[test]

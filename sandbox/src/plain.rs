@@ -3,7 +3,7 @@
 //! Nothing counts or stops such a run but what the engine offers, so this is for programs of one's own.
 
 use tallymill_protocol::work::VoidCause;
-use wasmtime::{InstanceAllocationStrategy, InstancePre, Linker, Module, Store};
+use wasmtime::{Instance, InstanceAllocationStrategy, InstancePre, Linker, Module, Store};
 
 use crate::engine::{EngineError, config, pool};
 use crate::task::{TaskSpec, Void};
@@ -88,9 +88,33 @@ impl PlainModule {
     /// # Errors
     /// As [`PlainModule::run`].
     pub fn run_counted(&self, task: &TaskSpec) -> Result<(Vec<u8>, u64), Void> {
+        self.counted(task, |store| self.drive(store))
+    }
+
+    /// Runs a long task from its start to its end, in steps of this budget. Gives its standard output, the engine's count of
+    /// fuel as [`PlainModule::run_counted`] does, and the number of steps.
+    ///
+    /// # Errors
+    /// As [`PlainModule::run`].
+    pub fn run_steps_counted(
+        &self,
+        task: &TaskSpec,
+        budget: u64,
+    ) -> Result<(Vec<u8>, u64, u64), Void> {
+        let mut steps = 0;
+        let (output, fuel) =
+            self.counted(task, |store| self.drive_steps(store, budget, &mut steps))?;
+        Ok((output, fuel, steps))
+    }
+
+    fn counted(
+        &self,
+        task: &TaskSpec,
+        drive: impl FnOnce(&mut Store<Cell>) -> wasmtime::Result<()>,
+    ) -> Result<(Vec<u8>, u64), Void> {
         let cell = Cell { guest: Guest::new(task), memory: None };
         let mut store = Store::new(&self.engine, cell);
-        match self.drive(&mut store) {
+        match drive(&mut store) {
             Ok(()) => {}
             Err(error) if is_success(&error) => {}
             Err(error) => return Err(Void::new(VoidCause::Other, format!("{error:#}"))),
@@ -100,6 +124,31 @@ impl PlainModule {
     }
 
     fn drive(&self, store: &mut Store<Cell>) -> wasmtime::Result<()> {
+        let instance = self.instantiate(store)?;
+        instance.get_typed_func::<(), ()>(&mut *store, "_start")?.call(store, ())
+    }
+
+    fn drive_steps(
+        &self,
+        store: &mut Store<Cell>,
+        budget: u64,
+        steps: &mut u64,
+    ) -> wasmtime::Result<()> {
+        let instance = self.instantiate(store)?;
+        if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
+            initialize.call(&mut *store, ())?;
+        }
+        instance.get_typed_func::<(), ()>(&mut *store, "init")?.call(&mut *store, ())?;
+        let step = instance.get_typed_func::<i64, i32>(&mut *store, "step")?;
+        loop {
+            *steps += 1;
+            if step.call(&mut *store, budget.cast_signed())? != 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn instantiate(&self, store: &mut Store<Cell>) -> wasmtime::Result<Instance> {
         if self.guard == Guard::Engine {
             store.set_fuel(FUEL)?;
             store.set_epoch_deadline(1);
@@ -109,7 +158,7 @@ impl PlainModule {
             store.set_fuel(FUEL)?;
         }
         store.data_mut().memory = instance.get_memory(&mut *store, "memory");
-        instance.get_typed_func::<(), ()>(&mut *store, "_start")?.call(store, ())
+        Ok(instance)
     }
 }
 

@@ -163,7 +163,7 @@ impl Client {
     /// Downloads what is at `path` and checks that it has this digest.
     pub(crate) async fn download(&self, path: &str, digest: Digest) -> Result<Vec<u8>, Error> {
         let response = self.http.call(Method::GET, path, Body::Nothing).await?;
-        let bytes = response.bytes().await.map_err(|e| Error::Answer(e.to_string()))?;
+        let bytes = response.bytes().await.map_err(|e| self.http.unreachable(e))?;
         if Digest::of(&bytes) == digest { Ok(bytes.to_vec()) } else { Err(Error::Corrupt(digest)) }
     }
 

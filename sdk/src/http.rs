@@ -176,7 +176,8 @@ impl Http {
         }
     }
 
-    fn unreachable(&self, source: reqwest::Error) -> Error {
+    /// A connection that could not be made, or was lost.
+    pub fn unreachable(&self, source: reqwest::Error) -> Error {
         Error::Unreachable { url: self.base.clone(), source: Box::new(source) }
     }
 

@@ -1,6 +1,6 @@
 //! Results as a stream: as they are decided, or in the order of the tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::{Page, ResultView};
@@ -38,8 +38,10 @@ pub struct Results {
     job: JobHandle,
     order: Order,
     after: u64,
+    /// Known to be decided; what they wrote is still to be read.
+    known: VecDeque<ResultView>,
     held: BTreeMap<u32, TaskResult>,
-    ready: std::collections::VecDeque<TaskResult>,
+    ready: VecDeque<TaskResult>,
     next_task: u32,
     over: bool,
     pause: Duration,
@@ -51,8 +53,9 @@ impl Results {
             job,
             order: Order::Decided,
             after: 0,
+            known: VecDeque::new(),
             held: BTreeMap::new(),
-            ready: std::collections::VecDeque::new(),
+            ready: VecDeque::new(),
             next_task: 0,
             over: false,
             pause: PAUSE.0,
@@ -68,12 +71,20 @@ impl Results {
 
     /// The next result; `None` when there will be no more.
     ///
+    /// After an error, and when it was dropped before it was ready, the next call goes on at the same place.
+    ///
     /// # Errors
     /// When the coordinator cannot be asked, or an output does not match its digest.
     pub async fn next(&mut self) -> Result<Option<TaskResult>, Error> {
         loop {
             if let Some(result) = self.ready.pop_front() {
                 return Ok(Some(result));
+            }
+            if let Some(view) = self.known.front() {
+                let result = self.result(view).await?;
+                self.known.pop_front();
+                self.place(result);
+                continue;
             }
             if self.over {
                 return Ok(self.held.pop_first().map(|(_, result)| result));
@@ -88,16 +99,13 @@ impl Results {
         let path =
             format!("/api/v1/jobs/{}/results?after={}&limit=1000", self.job.id(), self.after);
         let page: Page<ResultView> = self.job.client.http.get(&path).await?;
-        if page.items.is_empty() {
+        let Some(last) = page.items.iter().map(|view| view.sequence).max() else {
             self.over = over;
             return self.wait().await;
-        }
+        };
         self.pause = PAUSE.0;
-        for view in page.items {
-            self.after = self.after.max(view.sequence);
-            let result = self.result(view).await?;
-            self.place(result);
-        }
+        self.after = self.after.max(last);
+        self.known = page.items.into();
         Ok(())
     }
 
@@ -121,10 +129,10 @@ impl Results {
         }
     }
 
-    async fn result(&self, view: ResultView) -> Result<TaskResult, Error> {
-        let output = self.output(&view).await?;
-        let fuel = view.fuel.and_then(|fuel| fuel.parse().ok());
-        Ok(TaskResult { task: view.task, output, failure: view.cause, fuel })
+    async fn result(&self, view: &ResultView) -> Result<TaskResult, Error> {
+        let output = self.output(view).await?;
+        let fuel = view.fuel.as_ref().and_then(|fuel| fuel.parse().ok());
+        Ok(TaskResult { task: view.task, output, failure: view.cause.clone(), fuel })
     }
 
     async fn output(&self, view: &ResultView) -> Result<Option<Vec<u8>>, Error> {

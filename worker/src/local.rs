@@ -20,7 +20,7 @@ const MOST: u64 = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Nobody listens.
-    #[error("no worker runs in {}: start it with `worker start`", .0.display())]
+    #[error("no worker runs in {}: start it with `worker join`", .0.display())]
     NotRunning(PathBuf),
     /// It said no, or something that is not understood.
     #[error("the worker answered: {0}")]
@@ -41,12 +41,20 @@ pub(crate) fn listen(state: &Path) -> Result<UnixListener, FileError> {
     Ok(listener)
 }
 
+/// Answers callers until the worker is gone; the one whose command ended it is still answered.
 pub(crate) async fn serve(
     listener: UnixListener,
     asks: mpsc::Sender<Ask>,
     status: watch::Receiver<Status>,
 ) {
-    while let Ok((stream, _)) = listener.accept().await {
+    let mut end = status.clone();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
+            // Its end of the channel goes with the agent.
+            _ = end.wait_for(|_| false) => return,
+        };
+        let Ok(stream) = stream else { return };
         // One at a time, and nobody may hold the line: a second is plenty for one line.
         let answer = answer(stream, &asks, &status);
         let limit = std::time::Duration::from_secs(1);
@@ -92,4 +100,29 @@ pub async fn ask_local(state: &Path, wish: Option<Command>) -> Result<Status, Lo
     let answer: Result<Status, String> =
         serde_json::from_str(&text).map_err(|error| odd(&error))?;
     answer.map_err(LocalError::Answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_ends_the_worker_is_answered_before_all_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = listen(folder.path()).unwrap();
+        let (asks, mut inbox) = mpsc::channel(1);
+        let (status, shown) = watch::channel(Status::new(1, None));
+        let served = tokio::spawn(serve(listener, asks, shown));
+        let state = folder.path().to_owned();
+        let asked = tokio::spawn(async move { ask_local(&state, Some(Command::Finish)).await });
+        let Some(Ask::Command(Command::Finish, answer)) = inbox.recv().await else {
+            panic!("something else was asked")
+        };
+        // The worker has nothing to finish, so all of it ends at once.
+        answer.send(Ok(())).unwrap();
+        drop((status, inbox));
+        let limit = std::time::Duration::from_secs(30);
+        tokio::time::timeout(limit, served).await.unwrap().unwrap();
+        assert!(asked.await.unwrap().is_ok());
+    }
 }

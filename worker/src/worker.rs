@@ -63,7 +63,8 @@ pub struct Handle {
     asks: mpsc::Sender<Ask>,
     status: watch::Receiver<Status>,
     agent: JoinHandle<()>,
-    chores: Vec<JoinHandle<()>>,
+    control: JoinHandle<()>,
+    renewal: JoinHandle<()>,
     _lock: std::fs::File,
 }
 
@@ -104,11 +105,9 @@ impl Worker {
         let parts = Parts { options, session, execute, blobs, outbox, owner };
         let (agent, events) = Agent::new(parts, first, status);
         let agent = tokio::spawn(agent.run(inbox, events));
-        let chores = vec![
-            tokio::spawn(local::serve(listener, asks.clone(), shown.clone())),
-            tokio::spawn(renew(membership, api, state)),
-        ];
-        Ok(Handle { asks, status: shown, agent, chores, _lock: lock })
+        let control = tokio::spawn(local::serve(listener, asks.clone(), shown.clone()));
+        let renewal = tokio::spawn(renew(membership, api, state));
+        Ok(Handle { asks, status: shown, agent, control, renewal, _lock: lock })
     }
 }
 
@@ -189,12 +188,17 @@ impl Handle {
         if let Err(error) = (&mut self.agent).await {
             tracing::error!("worker.crashed: {error}");
         }
+        // Who asked for this end may not have been answered yet.
+        if let Err(error) = (&mut self.control).await {
+            tracing::error!("local.control: {error}");
+        }
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.chores.iter().for_each(JoinHandle::abort);
+        self.control.abort();
+        self.renewal.abort();
         // Full or closed: an agent without callers ends by itself.
         let _ = self.asks.try_send(Ask::Shutdown);
     }

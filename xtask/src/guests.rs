@@ -62,7 +62,10 @@ pub(crate) fn build_only(names: &[&str]) -> anyhow::Result<()> {
 /// Builds the C guest with PyPI's `ziglang` in a virtual environment below `target`.
 pub(crate) fn build_c() -> anyhow::Result<()> {
     let python = ziglang_python()?;
-    let built = repo::target().join("guest-build/c-stdio.wasm");
+    let folder = repo::target().join("guest-build");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to make {}", folder.display()))?;
+    let built = folder.join("c-stdio.wasm");
     let mut zig = repo::command(python);
     zig.args(["-m", "ziglang", "cc", "--target=wasm32-wasi", "-O2", "-s", "-Wall", "-Werror"]);
     zig.arg("-o").arg(&built).arg("examples/c-stdio/main.c");

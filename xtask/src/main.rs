@@ -6,6 +6,7 @@ mod bench;
 mod cpu;
 mod crash;
 mod demo;
+mod deny;
 mod fuzz;
 mod guests;
 mod hostile;
@@ -52,6 +53,8 @@ enum Command {
     FitCosts(measure::FitCosts),
     /// Feed invented bytes to what reads bytes of others, until something breaks or the time is over.
     Fuzz(fuzz::Options),
+    /// Check licences, sources and known holes of what we depend on, with cargo-deny.
+    Deny,
     /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
     Crash(crash::Options),
     /// Send guests that mean harm through a network, and measure what they cost; one JSON line.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(&bench),
         Command::FitCosts(options) => measure::fit_costs(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Deny => deny::run(),
         Command::Crash(options) => crash::run(&options),
         Command::Hostile => hostile::run(),
         Command::Portable(options) => portable::run(&options),

@@ -6,9 +6,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::{guests, node, repo, tidy};
 
@@ -30,33 +31,68 @@ struct Session {
 /// Runs all steps; an error when any of them failed.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut session = Session::default();
+    // Mostly downloads and one compiler on one core, so it leaves room for what comes next.
+    let c_guest = Aside::start("C guest", guests::build_c);
     session.step("guests", |_| guests::build());
-    session.step("C guest", |_| guests::build_c());
     session.step("node", |_| node::ensure());
     session.step("format", |_| repo::run(repo::cargo().args(["fmt", "--all", "--check"])));
     session.step("format of examples", |_| repo::run(&mut examples_format()));
     session.step("clippy", |_| repo::run(&mut deny_warnings(workspace("clippy"))));
     session.step("clippy of examples", |_| repo::run(&mut deny_warnings(examples("clippy"))));
     session.step("tidy", |_| tidy::run());
+    session.join(c_guest);
     session.step("tests", |tally| count(&mut workspace("test"), tally));
     session.step("tests of examples", |tally| count(&mut examples("test"), tally));
     session.step("tests of the JavaScript host", |tally| count(&mut node::tests()?, tally));
     session.conclude()
 }
 
+/// A step that runs beside others until it is joined.
+struct Aside {
+    name: &'static str,
+    work: JoinHandle<(anyhow::Result<()>, Duration)>,
+}
+
+impl Aside {
+    fn start(
+        name: &'static str,
+        work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+    ) -> Self {
+        eprintln!("== {name}, beside the next steps");
+        let timed = move || {
+            let started = Instant::now();
+            (work(), started.elapsed())
+        };
+        Self { name, work: thread::spawn(timed) }
+    }
+}
+
 impl Session {
+    /// Waits for a step that runs aside. Its time is its own, however long it was waited for.
+    fn join(&mut self, aside: Aside) {
+        let panicked = || (Err(anyhow!("it panicked")), Duration::ZERO);
+        let (result, took) = aside.work.join().unwrap_or_else(|_| panicked());
+        self.end(aside.name, self.tally.failed, result, took);
+    }
+
     fn step(&mut self, name: &str, work: impl FnOnce(&mut Tally) -> anyhow::Result<()>) {
         eprintln!("== {name}");
         let started = Instant::now();
         let failed_before = self.tally.failed;
-        if let Err(error) = work(&mut self.tally) {
+        let result = work(&mut self.tally);
+        self.end(name, failed_before, result, started.elapsed());
+    }
+
+    /// Notes how a step ended; one that fails without a failing test is a failure by itself.
+    fn end(&mut self, name: &str, failed_before: u64, result: anyhow::Result<()>, took: Duration) {
+        if let Err(error) = result {
             eprintln!("error: {error:#}");
             self.failures.push(name.to_owned());
             if self.tally.failed == failed_before {
                 self.tally.failed += 1;
             }
         }
-        eprintln!("== {name}: {} s", started.elapsed().as_secs());
+        eprintln!("== {name}: {} s", took.as_secs());
     }
 
     fn conclude(&self) -> anyhow::Result<()> {
@@ -219,6 +255,20 @@ mod tests {
         assert!(session.conclude().is_ok());
         session.step("bad", |_| bail!("broken"));
         assert_eq!((session.tally.failed, session.failures.len()), (1, 1));
+        assert!(session.conclude().is_err());
+    }
+
+    #[test]
+    fn a_step_beside_others_counts_as_they_do() {
+        let mut session = Session::default();
+        let (tell, told) = std::sync::mpsc::channel();
+        let waits = Aside::start("waits", move || Ok(told.recv()?));
+        session.step("meanwhile", |_| Ok(tell.send(())?));
+        session.join(waits);
+        assert!(session.conclude().is_ok());
+        session.join(Aside::start("bad", || bail!("broken")));
+        session.join(Aside::start("worse", || unreachable!("a panic")));
+        assert_eq!((session.tally.failed, session.failures.join(" ")), (2, "bad worse".into()));
         assert!(session.conclude().is_err());
     }
 

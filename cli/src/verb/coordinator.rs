@@ -5,27 +5,28 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tallymill_coordinator::{Admission, Options};
 use tallymill_protocol::{AccountId, Network};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::Stop;
 use crate::args::{Common, CoordinatorArgs};
 use crate::fault::Usage;
 use crate::ui;
 
 pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::listen()?;
     let options = options(args)?;
     let data = options.data.display().to_string();
-    let mut handle =
-        tallymill_coordinator::start(options).await.context("failed to start the coordinator")?;
+    let mut handle = tokio::select! {
+        started = tallymill_coordinator::start(options) => started.context("failed to start the coordinator")?,
+        () = stop.asked() => return Ok(ExitCode::SUCCESS),
+    };
     let url = format!("http://{}", handle.addr);
     if common.json {
         ui::json(&serde_json::json!({ "listening": url }))?;
     } else {
         ui::line(format!("listening on {url}, data in {data}; Ctrl-C stops"));
     }
-    let mut term = signal(SignalKind::terminate())?;
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = term.recv() => {}
+        () = stop.asked() => {}
         ended = handle.ended() => {
             // Nothing is decided any more: whoever started this process must see that it is over.
             return ended.context("the coordinator stopped by itself").map(|()| ExitCode::FAILURE);

@@ -1,5 +1,6 @@
 //! `tallymill dev`: a whole network on this machine, each part a process of its own.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tallymill_sdk::{Client, KeyFile};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use super::Stop;
 use crate::args::{Common, DevArgs};
 use crate::ui;
 
@@ -16,22 +18,35 @@ use crate::ui;
 const PATIENCE: Duration = Duration::from_secs(35);
 
 pub async fn run(common: &Common, args: DevArgs) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let mut parts = Vec::new();
+    let ended = tokio::select! {
+        ended = live(common, &args, &mut parts) => ended.map(|never| match never {}),
+        () = stop.asked() => Ok(ExitCode::SUCCESS),
+    };
+    parts.reverse();
+    for (name, child) in parts {
+        end(name, child).await?;
+    }
+    ended
+}
+
+/// Starts all parts, and waits for the first that ends by itself.
+async fn live(
+    common: &Common,
+    args: &DevArgs,
+    parts: &mut Vec<(&'static str, Child)>,
+) -> anyhow::Result<Infallible> {
     let key_path = common.key.clone().unwrap_or_else(|| args.state.join("account.key"));
     let key = KeyFile::load_or_create(&key_path)?;
-    let mut parts = Vec::new();
-    let (coordinator, url) = coordinator(&args, &key).await?;
+    let (coordinator, url) = coordinator(args, &key).await?;
     parts.push(("coordinator", coordinator));
     let client = fund(&url, key, args.credits).await?;
     for number in 1..=args.workers {
         parts.push(("worker", worker(&args.state, &url, number)?));
     }
-    announce(common, &args, &client, &key_path)?;
-    let stopped = watch(&mut parts).await;
-    parts.reverse();
-    for (name, child) in parts {
-        stop(name, child).await?;
-    }
-    stopped
+    announce(common, args, &client, &key_path)?;
+    watch(parts).await
 }
 
 fn program() -> anyhow::Result<PathBuf> {
@@ -100,15 +115,10 @@ fn announce(common: &Common, args: &DevArgs, client: &Client, key: &Path) -> any
     Ok(())
 }
 
-/// Waits for Ctrl-C (or SIGTERM), or for the first part that ends by itself.
-async fn watch(parts: &mut [(&'static str, Child)]) -> anyhow::Result<ExitCode> {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+/// Waits for the first part that ends by itself.
+async fn watch(parts: &mut [(&'static str, Child)]) -> anyhow::Result<Infallible> {
     loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
-            _ = term.recv() => return Ok(ExitCode::SUCCESS),
-            () = tokio::time::sleep(Duration::from_millis(500)) => {}
-        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
         for (name, child) in parts.iter_mut() {
             if let Some(status) = child.try_wait()? {
                 anyhow::bail!("the {name} ended by itself: {status}");
@@ -118,7 +128,7 @@ async fn watch(parts: &mut [(&'static str, Child)]) -> anyhow::Result<ExitCode> 
 }
 
 /// Asks a part to stop, and kills it when it does not.
-async fn stop(name: &str, mut child: Child) -> anyhow::Result<()> {
+async fn end(name: &str, mut child: Child) -> anyhow::Result<()> {
     if let Some(pid) =
         child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
     {

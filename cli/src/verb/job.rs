@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tallymill_sdk::model::JobView;
-use tallymill_sdk::{JobHandle, Order};
+use tallymill_sdk::{JobHandle, Order, TaskResult};
 
 use super::{client, handle};
 use crate::args::{Common, JobVerb};
@@ -23,12 +23,18 @@ pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
         }
         JobVerb::Logs { job, task } => logs(common, &handle(common, &job).await?, task).await?,
         JobVerb::Cancel { job, reason } => {
-            handle(common, &job).await?.cancel(&reason).await?;
-            ui::note("cancelled: what ran is paid, the rest of the credit returns");
+            let handle = handle(common, &job).await?;
+            handle.cancel(&reason).await?;
+            if common.json {
+                let id = handle.id().to_string();
+                ui::json(&json!({ "id": id, "cancelled": true }))?;
+            } else {
+                ui::note("cancelled: what ran is paid, the rest of the credit returns");
+            }
         }
         JobVerb::Why { job } => why(common, &handle(common, &job).await?).await?,
         JobVerb::Receipt { job, task, segment, out } => {
-            receipt(&handle(common, &job).await?, (task, segment), &out).await?;
+            receipt(common, &handle(common, &job).await?, (task, segment), &out).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -137,20 +143,34 @@ pub async fn results(
             failed += 1;
             ui::note(format!("task {} failed: {}", result.task, ui::plain(cause)));
         }
-        let output = result.output.unwrap_or_default();
-        match into {
-            Some(folder) => keep(&folder.join(result.task.to_string()), &output)?,
-            None if common.json => ui::json(&serde_json::json!({
-                "task": result.task, "output": String::from_utf8_lossy(&output),
-                "output_base64": ui::base64_of_binary(&output), "failure": result.failure,
-                "fuel": result.fuel.map(|fuel| fuel.to_string()),
-            }))?,
+        let output = result.output.as_deref().unwrap_or_default();
+        let file = into.map(|folder| folder.join(result.task.to_string()));
+        if let Some(file) = &file {
+            keep(file, output)?;
+        }
+        match &file {
+            _ if common.json => ui::json(&document(&result, file.as_deref()))?,
+            Some(_) => {}
             // One output, one line at least: many guests write no line feed at the end.
-            None if output.ends_with(b"\n") => ui::raw(&output),
-            None => ui::raw(&[output.as_slice(), b"\n"].concat()),
+            None if output.ends_with(b"\n") => ui::raw(output),
+            None => ui::raw(&[output, b"\n"].concat()),
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A result for programs: its output, or the file that holds it.
+fn document(result: &TaskResult, file: Option<&Path>) -> Value {
+    let fuel = result.fuel.map(|fuel| fuel.to_string());
+    let failure = &result.failure;
+    if let Some(file) = file {
+        return json!({ "task": result.task, "file": file, "failure": failure, "fuel": fuel });
+    }
+    let output = result.output.as_deref().unwrap_or_default();
+    json!({
+        "task": result.task, "output": String::from_utf8_lossy(output),
+        "output_base64": ui::base64_of_binary(output), "failure": failure, "fuel": fuel,
+    })
 }
 
 /// Writes a result so that a file of this name is whole.
@@ -209,6 +229,7 @@ async fn why(common: &Common, job: &JobHandle) -> anyhow::Result<()> {
 }
 
 async fn receipt(
+    common: &Common,
     job: &JobHandle,
     (task, segment): (u32, Option<u32>),
     out: &Path,
@@ -219,6 +240,11 @@ async fn receipt(
     };
     std::fs::write(out, serde_json::to_vec_pretty(&evidence)?)
         .with_context(|| format!("failed to write {}", out.display()))?;
+    if common.json {
+        let id = job.id().to_string();
+        let written = json!({ "id": id, "task": task, "segment": segment, "file": out });
+        return ui::json(&written);
+    }
     ui::note(format!("check it with: tallymill verify {}", out.display()));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `tallymill key`: new, show, rotate, revoke.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use tallymill_sdk::KeyFile;
@@ -17,18 +18,30 @@ pub async fn run(common: &Common, verb: KeyVerb) -> anyhow::Result<ExitCode> {
             let client = client(common).await?;
             let next = KeyFile::create_for(&file, client.account())?;
             client.rotate(&next).await?;
-            ui::note(format!(
-                "the account signs with {} now; keep the old file until you have a backup",
-                file.display()
-            ));
+            rotated(common, &next, &file)?;
         }
         KeyVerb::Revoke { host } => {
             let id = host.parse().map_err(|e| Usage(format!("'{host}' is not a host: {e}")))?;
             client(common).await?.revoke(id).await?;
-            ui::note(format!("host {host} is withdrawn: its later reports do not count"));
+            if common.json {
+                ui::json(&serde_json::json!({ "host": host, "withdrawn": true }))?;
+            } else {
+                ui::note(format!("host {host} is withdrawn: its later reports do not count"));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn rotated(common: &Common, next: &KeyFile, file: &Path) -> anyhow::Result<()> {
+    if common.json {
+        return show(common, next);
+    }
+    ui::note(format!(
+        "the account signs with {} now; keep the old file until you have a backup",
+        file.display()
+    ));
+    Ok(())
 }
 
 fn show(common: &Common, key: &KeyFile) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ pub mod coordinator;
 pub mod credit;
 pub mod dev;
 pub mod doctor;
+pub mod help;
 pub mod job;
 pub mod key;
 pub mod open;
@@ -18,9 +19,33 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tallymill_protocol::Limits;
 use tallymill_sdk::{Client, JobHandle, KeyFile};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Common, LimitArgs};
 use crate::fault::Usage;
+
+/// The wish that this process stops. It is listened for before anything starts, so that nobody who has seen a sign of life
+/// can stop a part without the rest.
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    pub fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        let interrupt = listen(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for Ctrl-C or SIGTERM.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
 
 /// The key file to use: as told, or the one in the user's configuration folder.
 pub fn key_path(common: &Common) -> PathBuf {

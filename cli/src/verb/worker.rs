@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tallymill_sandbox::{Confinement, Launcher, Protection};
-use tallymill_worker::{Command, Options, Rules, Sandboxed, Strangers, Worker};
-use tokio::signal::unix::{SignalKind, signal};
+use tallymill_worker::{Command, Handle, Options, Rules, Sandboxed, Strangers, Worker};
 
+use super::Stop;
 use crate::args::{Common, JoinArgs, WorkerArgs, WorkerVerb};
 use crate::fault::Usage;
 use crate::ui;
@@ -42,6 +42,20 @@ async fn tell(common: &Common, state: &Path, command: Option<Command>) -> anyhow
 }
 
 async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let mut handle = tokio::select! {
+        started = start(common, state, args) => started?,
+        () = stop.asked() => return Ok(ExitCode::SUCCESS),
+    };
+    tokio::select! {
+        () = stop.asked() => {}
+        () = handle.finished() => {}
+    }
+    handle.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<Handle> {
     let joined = tallymill_worker::join(&common.url, state).await?;
     if common.json {
         let (host, owner) =
@@ -62,16 +76,7 @@ async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<
     }
     let execute = Sandboxed::open(launcher, &state.join("modules"), args.cache, WALL)
         .context("failed to open the module cache")?;
-    let mut handle =
-        Worker::start(options, Arc::new(execute)).await.context("failed to start the worker")?;
-    let mut term = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = term.recv() => {}
-        () = handle.finished() => {}
-    }
-    handle.shutdown().await;
-    Ok(ExitCode::SUCCESS)
+    Worker::start(options, Arc::new(execute)).await.context("failed to start the worker")
 }
 
 /// Whether strangers' jobs run here: only where children cannot get out, unless the owner wishes otherwise.

@@ -10,6 +10,7 @@ mod disk;
 mod examples;
 mod first_job;
 mod hostile;
+mod json;
 mod keys;
 mod local;
 mod operator;

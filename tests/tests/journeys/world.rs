@@ -158,6 +158,13 @@ impl Part {
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("expected JSON, got {line:?}: {e}"))
     }
 
+    /// What it still says until it ends.
+    pub fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        rest
+    }
+
     /// Kills it without warning.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();

@@ -9,7 +9,7 @@ use tallymill_protocol::{Limits, Outcome, TaskIndex};
 use tallymill_sandbox::{InputFile, JobSpec, TaskSpec, screen_for, with_stack};
 
 /// The tasks that are compared: all of the kernels, which are small, a prime and another exponent, and one each of the rest.
-pub fn chosen(name: &str, index: usize, tasks: usize) -> bool {
+fn chosen(name: &str, index: usize, tasks: usize) -> bool {
     match name {
         "kernels" => true,
         "mersenne" => index == 2281 - 2 || index == 1000,
