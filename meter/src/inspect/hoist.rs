@@ -1,16 +1,17 @@
 //! Loops whose number of rounds is known when they begin.
 //!
-//! Such a loop is straight-line code, but for branches that leave it, and ends by adding a constant to a local and
-//! comparing it with something that does not change. If all its rounds fit before the next look at the count they are paid at
+//! Such a loop leads only forward, or out, until it ends by adding a constant to a local and comparing it with
+//! something that does not change. If all its rounds fit before the next look at the count they are paid at
 //! once, and a copy without charges runs; else as many rounds as fit, then one round the plain way, which
 //! looks. The count is only ever paid ahead while no look would have happened, so nothing can tell: not
 //! at a trap, where the local count is lost, and not at an exhaustion. A branch that leaves the loop gives back what
-//! was paid for rounds that did not begin.
+//! was paid for rounds that did not begin. What a round pays on some ways only is paid on those ways.
 
 use super::ahead::Moved;
 use super::body::{Op, helper};
 use super::charges::ChargeKind;
 use super::count;
+use std::cmp::Ordering;
 use wasmparser::{BlockType, Operator, ValType};
 
 /// Longer loops gain too little from it to be written twice.
@@ -24,8 +25,9 @@ pub(crate) struct Hoist {
     /// Its `loop` operator and its only branch back.
     pub start: u32,
     pub branch: u32,
-    /// What a round costs.
+    /// What every round costs, and what none costs more than.
     pub cost: u64,
+    pub most: u64,
     /// The local that is counted, an i32, and what a round adds to it; never 0.
     pub counter: u32,
     pub step: Step,
@@ -89,18 +91,23 @@ pub(super) fn hoists(ops: &[Op<'_>], moved: &Moved, types: &[ValType]) -> Vec<Ho
         .collect()
 }
 
-/// The only branch back of a loop whose inside is straight up to it but for branches that leave it, and does not come
-/// back after it.
+/// The only branch back of a loop whose inside leads only forward up to it, and does not come back after it.
 fn branch_back(ops: &[Op<'_>], moved: &Moved, start: usize) -> Option<usize> {
-    let pays = |at: usize| moved.edges.binary_search_by_key(&count(at), |edge| edge.at).is_ok();
-    let leaves = |at: usize, op: &Operator<'_>| match op {
-        Operator::BrIf { relative_depth } => *relative_depth > 0 && pays(at),
-        _ => false,
-    };
-    let inside = ops.iter().enumerate().skip(start + 1).take(MOST_OPERATORS);
-    let mut turns = inside.filter(|(at, op)| !is_straight(&op.op) && !leaves(*at, &op.op));
-    let (branch, op) = turns.next()?;
-    let Operator::BrIf { relative_depth: 0 } = op.op else { return None };
+    let mut nest = 0_u32;
+    let mut branch = None;
+    for (at, op) in ops.iter().enumerate().skip(start + 1).take(MOST_OPERATORS) {
+        match op.op {
+            Operator::Block { .. } | Operator::If { .. } => nest += 1,
+            Operator::End => nest = nest.checked_sub(1)?,
+            Operator::BrIf { relative_depth: 0 } if nest == 0 && op.live => {
+                branch = Some(at);
+                break;
+            }
+            _ if leads_on(moved, at, &op.op, nest) => {}
+            _ => return None,
+        }
+    }
+    let branch = branch?;
     let mut rest = ops.iter().skip(branch + 1).take(MOST_OPERATORS);
     let leaves = |op: &Operator<'_>| match op {
         Operator::Br { relative_depth } => *relative_depth > 0,
@@ -108,6 +115,25 @@ fn branch_back(ops: &[Op<'_>], moved: &Moved, start: usize) -> Option<usize> {
     };
     let last = rest.find(|op| !is_straight(&op.op) && !leaves(&op.op))?;
     matches!(last.op, Operator::End).then_some(branch)
+}
+
+/// Whether an operator inside of so many blocks of a loop leads forward or out, and pays on its way out.
+fn leads_on(moved: &Moved, at: usize, op: &Operator<'_>, nest: u32) -> bool {
+    let pays = || moved.edges.binary_search_by_key(&count(at), |edge| edge.at).is_ok();
+    match op {
+        Operator::Else | Operator::Return | Operator::Unreachable => true,
+        Operator::Br { relative_depth } => *relative_depth != nest,
+        Operator::BrIf { relative_depth } => match relative_depth.cmp(&nest) {
+            Ordering::Less => true,
+            Ordering::Equal => false,
+            Ordering::Greater => pays(),
+        },
+        Operator::BrTable { targets } => {
+            let inside = |target: u32| target < nest;
+            inside(targets.default()) && targets.targets().flatten().all(inside)
+        }
+        other => is_straight(other),
+    }
 }
 
 fn is_straight(op: &Operator<'_>) -> bool {
@@ -149,7 +175,7 @@ impl Loop<'_> {
     }
 
     fn hoist(&self, moved: &Moved) -> Option<Hoist> {
-        let cost = self.cost(moved)?;
+        let (cost, most) = self.cost(moved)?;
         let condition = self.condition()?;
         let counter = condition.counter;
         let (set, mut step) = self.step(counter)?;
@@ -165,6 +191,7 @@ impl Loop<'_> {
             start: count(self.start),
             branch: count(self.branch),
             cost,
+            most,
             counter,
             step,
             set: count(set),
@@ -175,14 +202,15 @@ impl Loop<'_> {
         })
     }
 
-    /// The cost of a round, if one charge at the header pays all of it.
-    fn cost(&self, moved: &Moved) -> Option<u64> {
+    /// The cost of a round that the header's charge pays, and with all that is paid elsewhere in it.
+    fn cost(&self, moved: &Moved) -> Option<(u64, u64)> {
         let charges = &moved.charges;
         let from = charges.partition_point(|charge| (charge.at as usize) <= self.start);
         let mut inside = charges[from..].iter().take_while(|c| (c.at as usize) <= self.branch);
         let header = inside.next().filter(|charge| charge.kind == ChargeKind::Header)?;
-        let cost = u64::try_from(header.cost).ok()?;
-        (inside.next().is_none() && (1..MOST_COST).contains(&cost)).then_some(cost)
+        let most = inside.map(|charge| charge.cost.max(0)).fold(header.cost, i64::saturating_add);
+        let (cost, most) = (u64::try_from(header.cost).ok()?, u64::try_from(most).ok()?);
+        (cost >= 1 && most < MOST_COST).then_some((cost, most))
     }
 
     fn condition(&self) -> Option<Condition> {
@@ -238,6 +266,15 @@ impl Loop<'_> {
         self.ops[self.start..self.branch].iter().filter(sets).count()
     }
 
+    /// How many blocks of the loop an operator is in.
+    fn nest(&self, at: usize) -> usize {
+        self.ops[self.start + 1..at].iter().fold(0_usize, |nest, op| match op.op {
+            Operator::Block { .. } | Operator::If { .. } => nest + 1,
+            Operator::End => nest.saturating_sub(1),
+            _ => nest,
+        })
+    }
+
     /// The only assignment to the counter, and what it adds to it.
     fn step(&self, counter: u32) -> Option<(usize, Step)> {
         let set = (self.start..self.branch).find(|at| match self.ops[*at].op {
@@ -247,6 +284,8 @@ impl Loop<'_> {
             _ => false,
         })?;
         let first = set.checked_sub(3)?;
+        // What is assigned in a block may not be assigned in every round.
+        (self.nest(set) == 0).then_some(())?;
         let three = (self.op(first)?, self.op(first + 1)?, self.op(first + 2)?);
         let (other, swapped) = match three {
             (Operator::LocalGet { local_index }, other, _) if *local_index == counter => {

@@ -41,8 +41,18 @@ pub(super) fn rewrite(
     let bytes = Vec::with_capacity(body.range().len() * 2);
     let code = read(body)?;
     let copy = Copy::Only;
-    let mut writer =
-        Writer { layout, plan, scratch, rounds, waiting, code: &code, bytes, depth: 0, copy };
+    let mut writer = Writer {
+        layout,
+        plan,
+        scratch,
+        rounds,
+        waiting,
+        code: &code,
+        bytes,
+        depth: 0,
+        copy,
+        loop_depth: 0,
+    };
     writer.enter();
     writer.operators(results);
     writer.leave();
@@ -96,6 +106,8 @@ struct Writer<'a> {
     /// Blocks of the guest's that are open, the function itself not counted.
     depth: u32,
     copy: Copy<'a>,
+    /// What `depth` is directly in the loop that is copied.
+    loop_depth: u32,
 }
 
 /// Which copy of an operator is written.
@@ -219,6 +231,8 @@ impl<'a> Writer<'a> {
     fn hoisted(&mut self, hoist: &'a Hoist) {
         let (counter, rounds) = (self.plan.locals, self.rounds);
         self.mend_before(hoist.start);
+        self.depth += 1;
+        self.loop_depth = self.depth;
         self.code().loop_(BlockType::Empty).block(BlockType::Empty);
         hoist::begin(&mut self.code(), hoist, rounds, counter);
         self.code().loop_(BlockType::Empty);
@@ -233,7 +247,6 @@ impl<'a> Writer<'a> {
         self.mend_before(hoist.branch);
         self.code().br_if(1).end();
         self.copy = Copy::Only;
-        self.depth += 1;
     }
 
     /// A round that pays nothing and leaves whether another follows on the stack.
@@ -241,6 +254,7 @@ impl<'a> Writer<'a> {
         let bound = hoist.bound_at.unwrap_or(hoist.branch);
         let compare = hoist.compare_at.unwrap_or(hoist.branch);
         self.round(hoist.start + 1..bound);
+        self.charge_inside(bound);
         let local = self.rounds.bound;
         self.code().local_get(local);
         self.round(bound + 1..compare);
@@ -248,9 +262,19 @@ impl<'a> Writer<'a> {
         self.mend_before(hoist.branch);
     }
 
+    /// A part of a round, with what is paid inside of it.
     fn round(&mut self, operators: Range<u32>) {
         for position in operators {
+            self.charge_inside(position);
             self.operator(position);
+        }
+    }
+
+    fn charge_inside(&mut self, position: u32) {
+        for charge in at(&self.plan.charges, position, |charge| charge.at) {
+            if charge.kind == ChargeKind::Plain {
+                self.charge(charge);
+            }
         }
     }
 
@@ -290,11 +314,15 @@ impl<'a> Writer<'a> {
                 self.code().ref_func(layout.function(*function_index));
             }
             Operator::Return => {
-                self.code().br(depth);
+                self.give_back(position);
+                let blocks = self.copy.blocks();
+                self.code().br(depth + blocks);
             }
+            Operator::Br { relative_depth } => return self.jump(position, *relative_depth),
             Operator::F32Store { .. } | Operator::F64Store { .. } => return self.wait(position),
             Operator::BrIf { relative_depth } => return self.edge(position, *relative_depth),
             Operator::Unreachable => {
+                self.give_back(position);
                 self.code().local_get(counter);
                 self.code().call(layout.runtime.unreachable).unreachable();
             }
@@ -317,14 +345,41 @@ impl<'a> Writer<'a> {
         let Some(edge) = at(&self.plan.edges, position, |edge| edge.at).next() else {
             return false;
         };
-        let (counter, rounds, copy) = (self.plan.locals, self.rounds, self.copy);
+        let counter = self.plan.locals;
         self.code().if_(BlockType::Empty);
         self.code().i64_const(edge.cost).local_get(counter).i64_add().local_set(counter);
-        if let Copy::Fast(hoist) = copy {
+        let target = self.target(position, depth);
+        self.code().br(target + 1).end();
+        true
+    }
+
+    /// A branch that leaves the copy of a loop; `false` for any other.
+    fn jump(&mut self, position: u32, depth: u32) -> bool {
+        let target = self.target(position, depth);
+        if target == depth {
+            return false;
+        }
+        self.code().br(target);
+        true
+    }
+
+    /// The depth of a branch's target in the copy that is written. On the way out of one that was paid ahead the rest is
+    /// given back.
+    fn target(&mut self, position: u32, depth: u32) -> u32 {
+        let blocks = self.copy.blocks();
+        if blocks == 0 || depth <= self.depth - self.loop_depth {
+            return depth;
+        }
+        self.give_back(position);
+        depth + blocks
+    }
+
+    /// On a way out of a loop that was paid ahead: what was paid for rounds that did not begin.
+    fn give_back(&mut self, position: u32) {
+        let (counter, rounds) = (self.plan.locals, self.rounds);
+        if let Copy::Fast(hoist) = self.copy {
             hoist::give_back(&mut self.code(), hoist, rounds, counter, hoist.set < position);
         }
-        self.code().br(depth + copy.blocks() + 1).end();
-        true
     }
 
     /// Drops a segment and notes it, where that is part of what is kept between two steps.

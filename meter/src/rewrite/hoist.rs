@@ -4,9 +4,9 @@
 //! loop
 //!   block
 //!     trips := rounds until the loop ends, 0 if that cannot be told
-//!     paid := as many of them as leave the count at or below 0
+//!     paid := as many of them as leave the count at or below 0, whatever they do
 //!     if paid > 0
-//!       count += paid × cost of a round; bound := counter + paid × step
+//!       count += paid × what every round costs; bound := counter + paid × step
 //!       loop … branch back while counter ≠ bound end   (on ways out: count −= rounds not begun × cost)
 //!       leave if paid = trips
 //!     end
@@ -38,7 +38,7 @@ impl Rounds {
 
 /// From the head of the outer loop to the copy without charges, which the caller writes.
 pub(super) fn begin(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Rounds, counter: u32) {
-    let cost = hoist.cost.cast_signed();
+    let (cost, most) = (hoist.cost.cast_signed(), hoist.most.cast_signed());
     match (hoist.compare, hoist.step) {
         (Compare::Unequal, Step::Const(step)) => unequal(code, hoist, rounds, step),
         (Compare::Unequal, Step::Local { .. }) => {
@@ -47,9 +47,9 @@ pub(super) fn begin(code: &mut InstructionSink<'_>, hoist: &Hoist, rounds: Round
         (Compare::Ordered { signed, equal }, _) => ordered(code, hoist, rounds, (signed, equal)),
     }
     code.local_tee(rounds.trips).local_set(rounds.paid);
-    code.local_get(rounds.trips).i64_const(cost).i64_mul().local_get(counter).i64_add();
+    code.local_get(rounds.trips).i64_const(most).i64_mul().local_get(counter).i64_add();
     code.i64_const(0).i64_gt_s().if_(BlockType::Empty);
-    code.i64_const(0).local_get(counter).i64_sub().i64_const(cost).i64_div_s();
+    code.i64_const(0).local_get(counter).i64_sub().i64_const(most).i64_div_s();
     code.local_set(rounds.paid).end();
     code.local_get(rounds.paid).i64_const(0).i64_gt_s().if_(BlockType::Empty);
     code.local_get(rounds.paid).i64_const(cost).i64_mul().local_get(counter).i64_add();

@@ -209,8 +209,14 @@ fn shapes_that_are_not_straight_lines_are_left_alone() {
         // A step that is not a constant, where the counter may miss the bound.
         "(br_if 0 (i32.ne (local.get 1) (local.tee 0 (i32.add (local.get 0) (local.get 1)))))"
             .to_owned(),
-        format!("(block (br_if 0 (local.get 1))) {whole}"),
-        format!("(if (local.get 1) (then)) {whole}"),
+        // Back to the top from within a block, another loop, a table of ways out, a step that not every round makes.
+        format!("(block (br_if 1 (local.get 1))) {whole}"),
+        format!("(loop) {whole}"),
+        format!("(block (br_table 0 2 (local.get 1))) {whole}"),
+        "(if (local.get 1) (then (local.set 0 (i32.add (local.get 0) (i32.const 1)))))
+         (br_if 0 (i32.ne (local.get 0) (local.get 1)))"
+            .to_owned(),
+        format!("(br 1) {whole}"),
         format!("(memory.fill (local.get 0) (local.get 0) (local.get 1)) {whole}"),
         format!("(br_if 0 (i32.eq {step} (local.get 1)))"),
         format!("(br_if 0 (i32.gt_u {step} (local.get 1)))"),
@@ -272,6 +278,60 @@ fn ways_out_of_a_loop_give_back_the_rounds_that_did_not_begin() {
             }
             let far = pair.agree(&[0, 900_000 * sign, 700_000 * sign], abi::MAX_LIMIT, 3);
             assert!(far.hooks.len() > 1);
+        }
+    }
+}
+
+#[test]
+fn ways_inside_of_a_loop_pay_what_they_pay_in_the_plain_loop() {
+    let padding = "(local.set 3 (i32.xor (i32.mul (local.get 3) (i32.const 31)) (local.get 0)))";
+    let some = "(i32.and (local.get 0) (i32.const 6))";
+    let here = "(i32.eq (local.get 0) (local.get 2))";
+    for inside in [
+        format!("(if {some} (then {padding} {padding}) (else {padding}))"),
+        format!("(if {some} (then {padding}))"),
+        format!("(block (br_if 0 {some}) {padding} (br_if 0 {here}) {padding}) {padding}"),
+        format!("(block (block (block (br_table 0 1 2 1 {some})) {padding}) {padding} {padding})"),
+        format!(
+            "(drop (if (result i32) {some} (then {padding} (i32.const 1)) (else (i32.const 2))))"
+        ),
+        // Ways out: without a value, of the function, to a trap of the guest's, directly and past a call.
+        format!("(if {here} (then {padding} (br $out)) (else {padding}))"),
+        format!("(block (br_if $out {here}) (br_if 0 {some}) {padding})"),
+        format!("(if {here} (then {padding} (return (local.get 3))))"),
+        format!("(if {some} (then {padding} (if {here} (then (unreachable)))))"),
+        format!("(block (block (br_if 0 {here}) {padding} (br 1)) (unreachable)) {padding}"),
+        // An engine's own trap.
+        format!("(if {some} (then (drop (i32.load (i32.mul {here} (i32.const -8))))))"),
+    ] {
+        let step = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))";
+        for body in [format!("{inside} {step}"), format!("{step} {inside}")] {
+            let wat = format!(
+                r#"(module (memory (export "m") 1)
+                    (func (export "f") (param i32 i32 i32) (result i32) (local i32)
+                        (block $out (loop $l
+                            (i32.store (i32.const 4) (local.get 0))
+                            {body}
+                            (br_if $l (i32.lt_u (local.get 0) (local.get 1)))))
+                        (i32.store (i32.const 0) (local.get 3))
+                        (local.get 0)))"#
+            );
+            let plain = meter_plain_loops(&wat::parse_str(&wat).unwrap(), &profile()).unwrap();
+            assert!(loops(&metered(&wat).bytes) > loops(&plain.bytes), "not paid ahead: {wat}");
+            let pair = Pair::new(&wat);
+            for out in [0, 1, 7, 60, 61, -1] {
+                for rounds in [1, 61] {
+                    let args = [0, rounds, out];
+                    let total = pair.agree(&args, abi::MAX_LIMIT, 0).flushed;
+                    for used in [1, SLICE - 1, SLICE - 30, SLICE - total / 2] {
+                        for limit in [used + total, used + total - 1, used + total / 2] {
+                            pair.agree(&args, limit, used);
+                        }
+                    }
+                }
+            }
+            let far = pair.agree(&[0, 700_000, 600_000], abi::MAX_LIMIT, 3);
+            assert!(!far.hooks.is_empty());
         }
     }
 }
