@@ -37,7 +37,7 @@ pub(super) fn ahead(ops: &[Op<'_>], charges: &[Charge], ends: &[Ends]) -> Moved 
     for (at, op) in ops.iter().enumerate().rev() {
         pass.operator(at, op);
     }
-    let (own, _) = pass.segment(0);
+    let own = pass.segment(0);
     let entry = Charge { at: 0, cost: own + pass.end, ahead: pass.end, kind: ChargeKind::Entry };
     let mut done = pass.done;
     done.charges.push(entry);
@@ -52,7 +52,7 @@ struct Label {
     is_loop: bool,
     /// Whether branches to it take no values along.
     bare: bool,
-    /// Whether nothing but calls lies between it and an `unreachable`.
+    /// Whether no way leads from it but to an `unreachable`, past straight code and calls.
     hopeless: bool,
     /// How far the counter is ahead on every way to it.
     ahead: i64,
@@ -98,14 +98,14 @@ impl Pass<'_> {
         self.hopeless = false;
     }
 
-    /// What the segment that begins at an operator costs, and how its charge is made.
-    fn segment(&mut self, at: usize) -> (i64, Option<ChargeKind>) {
+    /// What the segment that begins at an operator costs.
+    fn segment(&mut self, at: usize) -> i64 {
         match self.left.split_last() {
             Some((last, left)) if last.at as usize == at => {
                 self.left = left;
-                (last.cost, Some(last.kind))
+                last.cost
             }
-            _ => (0, None),
+            _ => 0,
         }
     }
 
@@ -134,7 +134,7 @@ impl Pass<'_> {
             );
         }
         if ends.join {
-            let total = self.segment(at + 1).0 + self.end;
+            let total = self.segment(at + 1) + self.end;
             // A `br_table` cannot pay on its ways, so all of them have to be alike.
             if ends.table {
                 self.charge(at + 1, total, 0, ChargeKind::Plain);
@@ -156,7 +156,7 @@ impl Pass<'_> {
 
     fn header(&mut self, at: usize) {
         self.labels.pop();
-        let (own, _) = self.segment(at + 1);
+        let own = self.segment(at + 1);
         self.charge(at + 1, own + self.end, self.end, ChargeKind::Header);
         self.end = 0;
     }
@@ -164,7 +164,7 @@ impl Pass<'_> {
     /// An `if`: what both ways pay is paid before it.
     fn branches(&mut self, at: usize) {
         let label = self.labels.pop().unwrap_or(Label::FUNCTION);
-        let total = self.segment(at + 1).0 + self.end;
+        let total = self.segment(at + 1) + self.end;
         let both = match label.other {
             Some((other, cost)) => {
                 let both = total.min(cost);
@@ -178,7 +178,7 @@ impl Pass<'_> {
     }
 
     fn other(&mut self, at: usize) {
-        let total = self.segment(at + 1).0 + self.end;
+        let total = self.segment(at + 1) + self.end;
         if let Some(label) = self.labels.last_mut() {
             label.other = Some((at + 1, total));
             self.end = label.ahead;
@@ -187,7 +187,7 @@ impl Pass<'_> {
 
     fn branch(&mut self, at: usize, depth: u32) {
         let label = self.label(depth);
-        let total = self.segment(at + 1).0 + self.end;
+        let total = self.segment(at + 1) + self.end;
         if self.is_rare(at, depth, label) {
             self.done.edges.push(Edge { at: count(at), cost: label.ahead - total });
             self.end = total;
@@ -201,7 +201,8 @@ impl Pass<'_> {
     fn is_rare(&self, at: usize, depth: u32, label: Label) -> bool {
         let inner = self.labels.iter().rev().position(|label| label.is_loop);
         let leaves_loop = inner.is_some_and(|inner| depth as usize > inner);
-        self.ops[at].live && label.bare && (label.hopeless || leaves_loop)
+        // To the next round of an outer loop is often the usual way.
+        self.ops[at].live && label.bare && (label.hopeless || leaves_loop && !label.is_loop)
     }
 
     /// After a call the counter comes from where it was flushed.
@@ -209,7 +210,7 @@ impl Pass<'_> {
         if let Some(last) = self.left.last()
             && last.at as usize == at + 1
         {
-            let total = self.segment(at + 1).0 + self.end;
+            let total = self.segment(at + 1) + self.end;
             self.charge(at + 1, total, 0, ChargeKind::Resume);
             self.end = 0;
         }

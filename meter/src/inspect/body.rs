@@ -78,14 +78,15 @@ pub(super) fn plan(
     let types: Vec<_> = (0..locals).filter_map(|local| validator.get_local_type(local)).collect();
     let Charges { charges, inline, leaf, helpers: used, ends } =
         charges::charges(&ops, task.profile.costs);
-    let (mut moved, mut hoists) = (Moved { charges, edges: Vec::new() }, Vec::new());
+    let mends = nan::mends(&ops, &Locals::new(&types, task.params));
+    let mut moved = Moved { charges, edges: Vec::new() };
+    let (mut hoists, mut gathers) = (Vec::new(), Vec::new());
     if !task.options.plain_loops {
         moved = ahead::ahead(&ops, &moved.charges, &ends);
         hoists = hoist::hoists(&ops, &moved, &types);
+        gathers = gather::gathers(&ops, &mends);
     }
     helpers.extend(used);
-    let mends = nan::mends(&ops, &Locals::new(&types, task.params));
-    let gathers = gather::gathers(&ops, &mends);
     let Moved { charges, edges } = moved;
     Ok(Plan { charges, edges, inline, frame, leaf, locals, mends, gathers, hoists })
 }

@@ -11,7 +11,7 @@ use super::nan::{Mends, Shapes};
 use wasmparser::Operator;
 
 /// So many stores wait at most; each takes two locals.
-pub(crate) const MOST_STORES: usize = 4;
+const MOST_STORES: usize = 4;
 
 /// Stores of one type, at least two, that wait for the last.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ mod state;
 
 pub(crate) use body::{Plan, helper};
 pub(crate) use charges::{Charge, ChargeKind};
-pub(crate) use gather::{Gather, MOST_STORES};
+pub(crate) use gather::Gather;
 pub(crate) use hoist::{Bound, Compare, Hoist, Step};
 pub(crate) use nan::{Mends, Shapes, produces};
 pub(crate) use state::{Segment, State};
@@ -85,7 +85,7 @@ pub(crate) struct Facts {
 pub(crate) struct Options {
     /// Replace every computed NaN by random bits from this seed.
     pub scramble: Option<u64>,
-    /// Charge every segment when it is entered, and check every loop at its header.
+    /// Charge every segment when it is entered, check every loop at its header, and look for a NaN at every store.
     pub plain_loops: bool,
 }
 

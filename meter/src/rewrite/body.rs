@@ -33,14 +33,12 @@ pub(super) fn rewrite(
         locals.extend(Rounds::TYPES.map(|ty| (1, ty)));
         next += count(Rounds::TYPES.len());
     }
-    if !plan.gathers.is_empty() {
-        locals.extend(Waiting::types().map(|ty| (1, ty)));
-    }
-    let (rounds, waiting) = (Rounds::new(rounds), Waiting::new(next));
+    let (rounds, waiting) = (Rounds::new(rounds), Waiting::new(&plan.gathers, next));
+    locals.extend(waiting.types().into_iter().filter(|(count, _)| *count > 0));
     let mut function = Function::new(locals);
     let bytes = Vec::with_capacity(body.range().len() * 2);
     let code = read(body)?;
-    let copy = Copy::Only;
+    let copy = Version::Only;
     let mut writer = Writer {
         layout,
         plan,
@@ -105,14 +103,14 @@ struct Writer<'a> {
     bytes: Vec<u8>,
     /// Blocks of the guest's that are open, the function itself not counted.
     depth: u32,
-    copy: Copy<'a>,
+    copy: Version<'a>,
     /// What `depth` is directly in the loop that is copied.
     loop_depth: u32,
 }
 
 /// Which copy of an operator is written.
 #[derive(Clone, Copy)]
-enum Copy<'a> {
+enum Version<'a> {
     Only,
     /// That of a hoisted loop with charges.
     Plain,
@@ -120,7 +118,7 @@ enum Copy<'a> {
     Fast(&'a Hoist),
 }
 
-impl Copy<'_> {
+impl Version<'_> {
     /// Blocks of the meter's between an operator and its loop's.
     fn blocks(self) -> u32 {
         match self {
@@ -236,17 +234,17 @@ impl<'a> Writer<'a> {
         self.code().loop_(BlockType::Empty).block(BlockType::Empty);
         hoist::begin(&mut self.code(), hoist, rounds, counter);
         self.code().loop_(BlockType::Empty);
-        self.copy = Copy::Fast(hoist);
+        self.copy = Version::Fast(hoist);
         self.fast_round(hoist);
         self.code().br_if(0).end();
         hoist::finish(&mut self.code(), rounds);
-        self.copy = Copy::Plain;
+        self.copy = Version::Plain;
         // One round the plain way: it looks at the count, and after it there may be room again.
         self.charge_at(hoist.start + 1);
         self.round(hoist.start + 1..hoist.branch);
         self.mend_before(hoist.branch);
         self.code().br_if(1).end();
-        self.copy = Copy::Only;
+        self.copy = Version::Only;
     }
 
     /// A round that pays nothing and leaves whether another follows on the stack.
@@ -346,6 +344,11 @@ impl<'a> Writer<'a> {
             return false;
         };
         let counter = self.plan.locals;
+        if edge.cost == 0 && !matches!(self.copy, Version::Fast(_)) {
+            let target = self.target(position, depth);
+            self.code().br_if(target);
+            return true;
+        }
         self.code().if_(BlockType::Empty);
         self.code().i64_const(edge.cost).local_get(counter).i64_add().local_set(counter);
         let target = self.target(position, depth);
@@ -377,7 +380,7 @@ impl<'a> Writer<'a> {
     /// On a way out of a loop that was paid ahead: what was paid for rounds that did not begin.
     fn give_back(&mut self, position: u32) {
         let (counter, rounds) = (self.plan.locals, self.rounds);
-        if let Copy::Fast(hoist) = self.copy {
+        if let Version::Fast(hoist) = self.copy {
             hoist::give_back(&mut self.code(), hoist, rounds, counter, hoist.set < position);
         }
     }

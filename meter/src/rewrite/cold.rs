@@ -37,7 +37,7 @@ pub(super) fn branches(
             inside.push(op);
             if let Some(taken) = way(&inside, layout, counter) {
                 cold.push(Hint { at: count(start), taken });
-            } else if inside.len() < 3 {
+            } else if inside.len() < 4 {
                 open = Some((start, inside));
             }
         }
@@ -61,8 +61,13 @@ fn way(inside: &[Operator<'_>], layout: &Layout, counter: u32) -> Option<bool> {
         {
             Some(false)
         }
-        // Only what gives back begins with a number, and only what looks subtracts.
-        [Operator::I64Const { .. }, Operator::LocalGet { local_index }]
+        // Only ways out add the counter to a number, and only a look subtracts from it.
+        [
+            Operator::I64Const { .. },
+            Operator::LocalGet { local_index },
+            Operator::I64Add,
+            Operator::LocalSet { .. },
+        ]
         | [Operator::LocalGet { local_index }, Operator::I64Const { .. }, Operator::I64Sub]
             if *local_index == counter =>
         {

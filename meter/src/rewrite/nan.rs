@@ -2,7 +2,7 @@
 
 use super::layout::Types;
 use super::{Code, function};
-use crate::inspect::{MOST_STORES, Mends, Shapes, count};
+use crate::inspect::{Gather, Mends, Shapes, count};
 use wasm_encoder::{BlockType, Function, Ieee32, Ieee64, InstructionSink, ValType};
 use wasmparser::Operator;
 
@@ -95,17 +95,24 @@ pub(super) fn mend_local(code: &mut InstructionSink<'_>, local: u32, shape: Shap
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     first: u32,
+    /// How many of each type: addresses, then values. A frame has none that are not needed.
+    addresses: u32,
+    f32s: u32,
+    f64s: u32,
 }
 
 impl Waiting {
-    pub(super) fn new(first: u32) -> Self {
-        Self { first }
+    pub(super) fn new(gathers: &[Gather], first: u32) -> Self {
+        let most = |shape: Shapes| {
+            let lengths = gathers.iter().filter(|gather| gather.shape == shape);
+            lengths.map(|gather| count(gather.stores.len())).max().unwrap_or_default()
+        };
+        let (f32s, f64s) = (most(Shapes::F32), most(Shapes::F64));
+        Self { first, addresses: f32s.max(f64s), f32s, f64s }
     }
 
-    pub(super) fn types() -> impl Iterator<Item = ValType> {
-        [ValType::I32, ValType::F32, ValType::F64]
-            .into_iter()
-            .flat_map(|ty| std::iter::repeat_n(ty, MOST_STORES))
+    pub(super) fn types(self) -> [(u32, ValType); 3] {
+        [(self.addresses, ValType::I32), (self.f32s, ValType::F32), (self.f64s, ValType::F64)]
     }
 
     fn address(self, index: u32) -> u32 {
@@ -113,8 +120,8 @@ impl Waiting {
     }
 
     fn value(self, shape: Shapes, index: u32) -> u32 {
-        let kinds = if shape == Shapes::F32 { 1 } else { 2 };
-        self.first + kinds * count(MOST_STORES) + index
+        let others = if shape == Shapes::F32 { 0 } else { self.f32s };
+        self.first + self.addresses + others + index
     }
 
     /// Takes what a store would, from the operand stack.

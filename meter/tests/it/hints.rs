@@ -57,6 +57,23 @@ fn the_meters_own_branches_are_unlikely_and_no_others() {
 }
 
 #[test]
+fn only_ways_that_pay_are_hinted_of_the_guests() {
+    // Neither way of this `if` is charged apart, and both begin with a number and a look at the counter.
+    let wat = r#"(module (import "env" "next" (func $next (param i32) (result i32)))
+        (func $f (param i64))
+        (func (param i32)
+            (if (local.get 0) (then (call $f (i64.const 1))) (else (call $f (i64.const 2))))))"#;
+    assert_eq!(hints(&metered(wat).bytes)[1], (2, vec![(0x04, false); 2]), "stack and entry");
+    let wat = r#"(module (import "env" "next" (func $next (param i32) (result i32)))
+        (func $f (param i32 i32) (local i32)
+        (block $out (loop $l
+            (br_if $out (local.get 1))
+            (local.set 2 (i32.const 3))
+            (br_if $l (local.get 0))))))"#;
+    assert_eq!(hints(&metered(wat).bytes), [(1, vec![(0x04, false); 3])], "entry, header, way out");
+}
+
+#[test]
 fn an_engine_that_takes_hints_counts_the_same() {
     let mut config = Config::new();
     config.wasm_branch_hinting(true);

@@ -445,6 +445,14 @@ fn stores_that_wait_keep_their_order_and_their_trap() {
         value(2)
     ));
     assert_eq!((u64_at(&memory, 16), u64_at(&memory, 24)), (CANONICAL, 0), "the second one traps");
+    // An address and a value that change between two stores.
+    let memory = body(&format!(
+        "(local.set $n (i32.const 128)) (local.set $y (f64.const 5))
+         (f64.store (local.get $n) (f64.add (local.get $y) (f64.const 1)))
+         (local.set $n (i32.const 136)) (local.set $y {NAN})
+         (f64.store (local.get $n) (f64.add (local.get $y) (f64.const 1)))"
+    ));
+    assert_eq!((u64_at(&memory, 128), u64_at(&memory, 136)), (6.0_f64.to_bits(), CANONICAL));
     // A load between two stores sees the first.
     let memory = body(&format!(
         "(f64.store (i32.const 0) {}) (f64.store (i32.const 8) (f64.mul (f64.load (i32.const 0)) (f64.const 2)))",
