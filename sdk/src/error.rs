@@ -39,6 +39,15 @@ pub enum Error {
     /// Downloaded bytes are not what their digest says.
     #[error("the bytes of blob {0} do not match their digest")]
     Corrupt(tallymill_protocol::Digest),
+    /// A task is decided, but what it wrote cannot be had, and asking again would not help.
+    #[error("failed to read the output of task {task}")]
+    Output {
+        /// The task.
+        task: u32,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
     /// A key file cannot be used.
     #[error("failed to use the key file {path}: {reason}")]
     Key {

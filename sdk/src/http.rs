@@ -78,8 +78,13 @@ impl Http {
         path: &str,
         body: Body,
     ) -> Result<T, Error> {
-        let bytes =
-            self.call(method, path, body).await?.bytes().await.map_err(|e| self.unreachable(e))?;
+        let response = self.call(method, path, body).await?;
+        self.read(path, response).await
+    }
+
+    /// An answer that ends too early is a lost connection, not a wrong answer.
+    async fn read<T: DeserializeOwned>(&self, path: &str, response: Response) -> Result<T, Error> {
+        let bytes = response.bytes().await.map_err(|e| self.unreachable(e))?;
         serde_json::from_slice(&bytes).map_err(|e| Error::Answer(format!("{path}: {e}")))
     }
 
@@ -159,7 +164,7 @@ impl Http {
         if !response.status().is_success() {
             return Err(problem(response).await);
         }
-        response.json().await.map_err(|e| Error::Answer(format!("{path}: {e}")))
+        self.read(path, response).await
     }
 
     fn request(&self, method: Method, path: &str, body: Body) -> RequestBuilder {
@@ -234,9 +239,12 @@ impl AsRef<[u8]> for Shared {
 fn pause(response: &Response, attempt: u32) -> Duration {
     let named =
         response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-    let pause =
-        named.map_or_else(|| Duration::from_millis(100 << attempt.min(6)), Duration::from_secs);
-    pause.min(LONGEST_PAUSE)
+    named.map_or_else(|| backoff(attempt), Duration::from_secs).min(LONGEST_PAUSE)
+}
+
+/// The pause after this try, which doubles.
+pub(crate) fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis(100 << attempt.min(6))
 }
 
 async fn problem(response: Response) -> Error {

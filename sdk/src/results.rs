@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::http::backoff;
 use crate::model::{Page, ResultView};
 use crate::{Error, JobHandle};
 
 /// Pause before asking again when nothing new was decided: grows from the first to the second value.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Most bytes of small outputs that wait for earlier tasks; beyond that, they are downloaded when their turn comes.
+const WAITING: usize = 4 << 20;
 
 /// The order in which results are handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,11 +40,16 @@ pub struct TaskResult {
 pub struct Results {
     job: JobHandle,
     order: Order,
+    tries: u32,
+    /// Tries in a row that were lost.
+    lost: u32,
     after: u64,
-    /// Known to be decided; what they wrote is still to be read.
+    /// Decided; what they wrote is still to be read.
     known: VecDeque<ResultView>,
-    held: BTreeMap<u32, TaskResult>,
-    ready: VecDeque<TaskResult>,
+    /// Decided before earlier tasks were, when those go first.
+    held: BTreeMap<u32, ResultView>,
+    /// Bytes of small outputs in `held`.
+    waiting: usize,
     next_task: u32,
     over: bool,
     pause: Duration,
@@ -52,44 +60,86 @@ impl Results {
         Self {
             job,
             order: Order::Decided,
+            tries: 1,
+            lost: 0,
             after: 0,
             known: VecDeque::new(),
             held: BTreeMap::new(),
-            ready: VecDeque::new(),
+            waiting: 0,
             next_task: 0,
             over: false,
             pause: PAUSE.0,
         }
     }
 
-    /// Hands results out in this order; in task order, later results wait in memory for earlier ones.
+    /// Hands results out in this order; in task order, the output of a later result is read when its turn comes.
     #[must_use]
     pub const fn ordered(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
+    /// Takes so many lost connections in a row, with growing pauses, for an error; one unless told.
+    #[must_use]
+    pub const fn tries(mut self, tries: u32) -> Self {
+        self.tries = tries;
+        self
+    }
+
     /// The next result; `None` when there will be no more.
     ///
-    /// After an error, and when it was dropped before it was ready, the next call goes on at the same place.
+    /// When it was dropped before it was ready, and after an error, the next call goes on at the same place. Only a result
+    /// whose output cannot be had is passed over: [`Error::Output`] tells its task, once.
     ///
     /// # Errors
-    /// When the coordinator cannot be asked, or an output does not match its digest.
+    /// When the coordinator cannot be asked, or an output is not there or does not match its digest.
     pub async fn next(&mut self) -> Result<Option<TaskResult>, Error> {
         loop {
-            if let Some(result) = self.ready.pop_front() {
-                return Ok(Some(result));
+            let next = self.step().await;
+            let again =
+                matches!(next, Err(Error::Unreachable { .. })) && self.lost + 1 < self.tries;
+            if !again {
+                self.lost = 0;
+                return next;
             }
-            if let Some(view) = self.known.front() {
-                let result = self.result(view).await?;
-                self.known.pop_front();
-                self.place(result);
-                continue;
+            self.lost += 1;
+            tokio::time::sleep(backoff(self.lost)).await;
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<TaskResult>, Error> {
+        loop {
+            if let Some(view) = self.head() {
+                let task = view.task;
+                let result = self.result(view).await;
+                if let Err(error @ (Error::Unreachable { .. } | Error::Busy(_))) = result {
+                    return Err(error);
+                }
+                self.pass(task);
+                let lost = |source| Error::Output { task, source: Box::new(source) };
+                return result.map(Some).map_err(lost);
             }
             if self.over {
-                return Ok(self.held.pop_first().map(|(_, result)| result));
+                return Ok(None);
             }
             self.fetch().await?;
+        }
+    }
+
+    /// The result whose turn it is.
+    fn head(&self) -> Option<&ResultView> {
+        let first = || self.held.values().next().filter(|_| self.over);
+        self.known.front().or_else(|| self.held.get(&self.next_task)).or_else(first)
+    }
+
+    /// Goes on to the result after the head, which is of this task.
+    fn pass(&mut self, task: u32) {
+        if self.known.pop_front().is_some() {
+            return;
+        }
+        self.waiting -= self.held.remove(&task).as_ref().map_or(0, small);
+        if task == self.next_task {
+            self.next_task += 1;
         }
     }
 
@@ -99,13 +149,17 @@ impl Results {
         let path =
             format!("/api/v1/jobs/{}/results?after={}&limit=1000", self.job.id(), self.after);
         let page: Page<ResultView> = self.job.client.http.get(&path).await?;
+        self.lost = 0;
         let Some(last) = page.items.iter().map(|view| view.sequence).max() else {
             self.over = over;
             return self.wait().await;
         };
         self.pause = PAUSE.0;
         self.after = self.after.max(last);
-        self.known = page.items.into();
+        match self.order {
+            Order::Decided => self.known = page.items.into(),
+            Order::Task => page.items.into_iter().for_each(|view| self.hold(view)),
+        }
         Ok(())
     }
 
@@ -117,16 +171,13 @@ impl Results {
         Ok(())
     }
 
-    fn place(&mut self, result: TaskResult) {
-        if self.order == Order::Decided {
-            self.ready.push_back(result);
-            return;
+    fn hold(&mut self, mut view: ResultView) {
+        if self.waiting + small(&view) > WAITING {
+            view.output_inline = None;
         }
-        self.held.insert(result.task, result);
-        while let Some(result) = self.held.remove(&self.next_task) {
-            self.next_task += 1;
-            self.ready.push_back(result);
-        }
+        self.waiting += small(&view);
+        let before = self.held.insert(view.task, view);
+        self.waiting -= before.as_ref().map_or(0, small);
     }
 
     async fn result(&self, view: &ResultView) -> Result<TaskResult, Error> {
@@ -151,4 +202,9 @@ impl Results {
             Err(Error::Corrupt(digest))
         }
     }
+}
+
+/// Bytes of the output that came with a result.
+fn small(view: &ResultView) -> usize {
+    view.output_inline.as_ref().map_or(0, String::len)
 }

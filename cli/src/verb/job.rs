@@ -13,6 +13,9 @@ use super::{client, handle};
 use crate::args::{Common, JobVerb};
 use crate::ui;
 
+/// Lost connections in a row that end the reading of results: six seconds, in which a coordinator starts again.
+const TRIES: u32 = 6;
+
 pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
     match verb {
         JobVerb::List => list(common).await?,
@@ -136,7 +139,7 @@ pub async fn results(
         std::fs::create_dir_all(folder)
             .with_context(|| format!("failed to make {}", folder.display()))?;
     }
-    let mut stream = job.results().ordered(Order::Task);
+    let mut stream = job.results().ordered(Order::Task).tries(TRIES);
     let mut failed = 0u32;
     while let Some(result) = stream.next().await? {
         if let Some(cause) = &result.failure {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 use tallymill_protocol::Digest;
-use tallymill_sdk::{Client, JobHandle, KeyFile};
+use tallymill_sdk::{Client, Error, JobHandle, KeyFile};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -35,8 +35,14 @@ pub struct Script {
     pub page: usize,
     /// Which call about the job is lost, from 0, and how.
     pub cut: Option<(u32, Cut)>,
+    /// How a path ends whose answers are all lost, and how.
+    pub dead: Option<(&'static str, Cut)>,
     /// The task whose output is downloaded with other bytes.
     pub swapped: Option<u32>,
+    /// The task whose output is refused, and the status.
+    pub refused: Option<(u32, u16)>,
+    /// Tasks whose outputs were asked for.
+    pub downloads: Vec<u32>,
     /// Why the job was cancelled.
     pub reason: Option<String>,
 }
@@ -46,7 +52,19 @@ impl Script {
     pub fn running(tasks: u32, decided: &[u32]) -> Self {
         let decided = decided.iter().map(|task| (*task, Ok(output(*task)))).collect();
         let (state, inline, page) = ("running", true, 1_000);
-        Self { state, tasks, decided, inline, page, cut: None, swapped: None, reason: None }
+        Self {
+            state,
+            tasks,
+            decided,
+            inline,
+            page,
+            cut: None,
+            dead: None,
+            swapped: None,
+            refused: None,
+            downloads: Vec::new(),
+            reason: None,
+        }
     }
 
     /// The same of a job that is over, its outputs downloaded one by one.
@@ -71,14 +89,19 @@ pub struct Fake {
 impl Fake {
     /// Starts it, and gives it with the job as a client sees it.
     pub async fn start(script: Script) -> (Arc<Self>, JobHandle) {
+        let (fake, client) = Self::connect(script).await;
+        (fake, client.unwrap().job("ab".repeat(32).parse().unwrap()))
+    }
+
+    /// Starts it, and gives it with what a client says that connects.
+    pub async fn connect(script: Script) -> (Arc<Self>, Result<Client, Error>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let fake = Arc::new(Self { script: Mutex::new(script), calls: watch::channel(0).0 });
         tokio::spawn(serve(Arc::clone(&fake), listener));
         let folder = tempfile::tempdir().unwrap();
         let key = KeyFile::create(&folder.path().join("me.key")).unwrap();
-        let client = Client::connect(&url, key).await.unwrap();
-        (fake, client.job("ab".repeat(32).parse().unwrap()))
+        (fake, Client::connect(&url, key).await)
     }
 
     /// What it says from now on.
@@ -101,6 +124,11 @@ impl Fake {
     fn answer(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>, Option<Cut>) {
         let text = |value: Value| value.to_string().into_bytes();
         let key = "11".repeat(32);
+        let dead = self
+            .script()
+            .dead
+            .filter(|(end, _)| path.split('?').next().is_some_and(|path| path.ends_with(end)));
+        let dead = dead.map(|(_, how)| how);
         let said = match path {
             "/api/v1/network" => {
                 let versions = json!({ "meter": 1, "costs": key, "profile": 1 });
@@ -116,10 +144,10 @@ impl Fake {
                 let (status, body) = of_job(&mut self.script(), path, body);
                 let cut = self.script().cut.filter(|(at, _)| *at == call).map(|(_, how)| how);
                 self.calls.send_modify(|calls| *calls += 1);
-                return (status, body, cut);
+                return (status, body, cut.or(dead));
             }
         };
-        (200, text(said), None)
+        (200, text(said), dead)
     }
 }
 
@@ -135,6 +163,10 @@ fn of_job(script: &mut Script, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         }
         ["tasks", task, "output"] => {
             let task: u32 = task.parse().unwrap();
+            script.downloads.push(task);
+            if let Some((_, status)) = script.refused.filter(|(refused, _)| *refused == task) {
+                return (status, json!({ "title": "no such output" }).to_string().into_bytes());
+            }
             let found = script.decided.iter().find(|(decided, _)| *decided == task).unwrap();
             let swapped = script.swapped == Some(task);
             return (200, if swapped { b"other".to_vec() } else { found.1.clone().unwrap() });
@@ -187,7 +219,10 @@ async fn serve(fake: Arc<Fake>, listener: TcpListener) {
 async fn converse(fake: Arc<Fake>, mut stream: BufReader<TcpStream>) {
     while let Some((path, body)) = request(&mut stream).await {
         let (status, answer, cut) = fake.answer(&path, &body);
-        let head = format!("HTTP/1.1 {status} .\r\ncontent-length: {}\r\n\r\n", answer.len());
+        let head = format!(
+            "HTTP/1.1 {status} .\r\nretry-after: 0\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
         let whole = [head.as_bytes(), &answer].concat();
         let sent = match cut {
             None => whole.len(),

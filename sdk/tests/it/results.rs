@@ -143,19 +143,144 @@ async fn a_stream_that_is_dropped_while_it_waits_loses_nothing() {
     assert_eq!(stream.next().await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn an_output_of_other_bytes_is_an_error_and_is_not_passed_over() {
-    let mut script = Script::finished(&[1, 0, 2]);
-    script.swapped = Some(0);
-    let (fake, job) = Fake::start(script).await;
-    let mut stream = job.results();
-    assert_eq!(tasks(&take(&mut stream, 1).await), [1]);
-    for _ in 0..2 {
-        let error = stream.next().await.unwrap_err();
-        assert!(matches!(error, Error::Corrupt(_)), "{error:?}");
+/// Hands out the results of three tasks of which the output of task 0 cannot be had; gives the reason.
+async fn without_task_0(script: Script, order: Order) -> Error {
+    let (_fake, job) = Fake::start(script).await;
+    let mut stream = job.results().ordered(order).tries(3);
+    let (mut results, mut errors) = (Vec::new(), Vec::new());
+    // One call for each task; the stream ends with the next.
+    for _ in 0..3 {
+        match stream.next().await {
+            Ok(result) => results.extend(result),
+            Err(error) => errors.push(error),
+        }
     }
-    fake.script().swapped = None;
-    assert_eq!(tasks(&rest(&mut stream).await.0), [0, 2]);
+    assert_eq!((tasks(&results), errors.len()), (vec![1, 2], 1), "{order:?}: {errors:?}");
+    assert_eq!(stream.next().await.unwrap(), None);
+    match errors.remove(0) {
+        Error::Output { task: 0, source } => *source,
+        error => unreachable!("it names task 0: {error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_had_is_told_once_and_passed_over() {
+    for order in [Order::Decided, Order::Task] {
+        let mut script = Script::finished(&[1, 0, 2]);
+        script.swapped = Some(0);
+        let error = without_task_0(script, order).await;
+        assert!(matches!(error, Error::Corrupt(_)), "{error:?}");
+        for status in [404, 500, 502] {
+            let mut script = Script::finished(&[1, 0, 2]);
+            script.refused = Some((0, status));
+            let error = without_task_0(script, order).await;
+            assert!(matches!(&error, Error::Refused(told) if told.status == status), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_busy_coordinator_is_asked_for_the_same_output_again() {
+    for order in [Order::Decided, Order::Task] {
+        let mut script = Script::finished(&[0, 1, 2]);
+        script.refused = Some((1, 503));
+        let (fake, job) = Fake::start(script).await;
+        let mut stream = job.results().ordered(order);
+        assert_eq!(tasks(&take(&mut stream, 1).await), [0]);
+        for _ in 0..2 {
+            let error = stream.next().await.unwrap_err();
+            assert!(matches!(error, Error::Busy(_)), "{error:?}");
+        }
+        fake.script().refused = None;
+        assert_eq!(tasks(&rest(&mut stream).await.0), [1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn in_the_order_of_tasks_outputs_are_downloaded_when_their_turn_comes() {
+    let mut script = Script::running(4, &[3, 2, 1]);
+    script.inline = false;
+    let (fake, job) = Fake::start(script).await;
+    let mut stream = job.results().ordered(Order::Task);
+    tokio::select! {
+        early = stream.next() => unreachable!("task 0 is not decided: {early:?}"),
+        () = fake.asked(5) => {}
+    }
+    assert_eq!(fake.script().downloads, [0; 0]);
+    fake.script().decided.push((0, Ok(output(0))));
+    for task in 0..4 {
+        assert_eq!(take(&mut stream, 1).await[0].output, Some(output(task)));
+        assert_eq!(fake.script().downloads, (0..=task).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn small_outputs_that_wait_are_kept_up_to_a_limit() {
+    let wide = |task: u8| vec![task; 5 << 18];
+    let mut script = Script::running(5, &[]);
+    // 1.7 million bytes each in base64, of which two fit.
+    script.decided = (1..5).map(|task| (u32::from(task), Ok(wide(task)))).collect();
+    let (fake, job) = Fake::start(script).await;
+    let mut stream = job.results().ordered(Order::Task);
+    tokio::select! {
+        early = stream.next() => unreachable!("task 0 is not decided: {early:?}"),
+        () = fake.asked(3) => {}
+    }
+    fake.script().decided.push((0, Ok(wide(0))));
+    for task in 0..5 {
+        assert!(take(&mut stream, 1).await[0].output == Some(wide(task)), "task {task}");
+    }
+    // Task 0 found no room either.
+    assert_eq!(fake.script().downloads, [0, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_tried_again_as_often_as_told() {
+    for at in [0, 2] {
+        let mut script = Script::finished(&[1, 0]);
+        script.cut = Some((at, Cut::Within));
+        let (_fake, job) = Fake::start(script).await;
+        let (results, lost) = rest(&mut job.results().ordered(Order::Task).tries(2)).await;
+        assert_eq!((tasks(&results), lost), (vec![0, 1], 0), "call {at}");
+    }
+    let mut script = Script::finished(&[0]);
+    script.dead = Some(("/results", Cut::Before));
+    let (fake, job) = Fake::start(script).await;
+    let error = job.results().tries(3).next().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert_eq!(fake.calls(), 6, "three looks of two calls");
+}
+
+#[tokio::test]
+async fn lost_connections_with_an_answer_between_them_are_not_in_a_row() {
+    let mut script = Script::running(1, &[]);
+    script.cut = Some((0, Cut::Before));
+    let (fake, job) = Fake::start(script).await;
+    let mut stream = job.results().tries(2);
+    let decide = async {
+        fake.asked(3).await;
+        fake.script().cut = Some((fake.calls(), Cut::Before));
+        fake.asked(3).await;
+        fake.script().decided.push((0, Ok(output(0))));
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        result = stream.next() => result,
+        () = decide => unreachable!("it has no end"),
+    };
+    assert_eq!(result.unwrap().unwrap().output, Some(output(0)));
+}
+
+#[tokio::test]
+async fn a_login_that_is_cut_off_is_a_lost_connection() {
+    for path in ["/network", "/login/challenge", "/login"] {
+        for how in [Cut::Before, Cut::Within] {
+            let mut script = Script::running(1, &[]);
+            script.dead = Some((path, how));
+            let error = Fake::connect(script).await.1.unwrap_err();
+            assert!(matches!(error, Error::Unreachable { .. }), "{path} {how:?}: {error:?}");
+        }
+    }
 }
 
 #[tokio::test]
