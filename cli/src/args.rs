@@ -244,6 +244,12 @@ pub struct SubmitArgs {
     /// The most it may cost, credits.
     #[arg(long)]
     pub budget: Option<u64>,
+    /// 0 to 9 among your own jobs, 9 first.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub priority: u8,
+    /// Seed of the program's randomness, 64 hexadecimal digits; zeros otherwise.
+    #[arg(long, value_name = "HEX")]
+    pub seed: Option<String>,
     /// Stop what is not decided after this many hours.
     #[arg(long, default_value_t = 24)]
     pub hours: u64,

@@ -243,8 +243,8 @@ fn visible(membership: &Membership) -> String {
     format!(
         "This machine joined {network} as host {} of account {}.\n\
          Everybody on the network can see: the host's and the account's keys, which tasks it ran with their fuel and \
-         times, and the credit it earned.\n\
-         The coordinator ({}) also sees: this machine's network address, its number of slots, which modules it keeps, \
+         times, whether another host of a task was its neighbour, and the credit it earned.\n\
+         The coordinator ({}) also sees: this machine's network address (it keeps 24 bits of it, 48 of IPv6, with work in progress), its number of slots, which modules it keeps, \
          and its owner's acceptance rules.\n\
          Nobody sees: files, processes, names or users of this machine; jobs run without network and without keys.",
         host.short(),

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tallymill_protocol::{Limits, Micros, Policy};
+use tallymill_protocol::{Digest, Limits, Micros, Policy};
+use tallymill_sandbox::TaskResult;
 use tallymill_sdk::Job;
 
 use super::{client, job, limits, named_files, pair, read, run};
@@ -17,11 +18,26 @@ use crate::ui;
 const MARGIN: u64 = 4;
 
 pub async fn quote(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode> {
-    let job = build(&args)?;
-    let quote = client(common).await?.quote(&job).await?;
+    let (job, sample) = build(&args, args.steps.is_none())?;
+    let client = client(common).await?;
+    let quote = client.quote(&job).await?;
+    // What the inputs tried here used, as limits: the price of a job that uses as much is the estimate.
+    let estimate = match typical(&sample) {
+        Some(limits) => Some(client.quote(&job.clone().limits(limits)).await?.cap),
+        None => None,
+    };
     if common.json {
-        ui::json(&quote)?;
+        let mut shown = serde_json::to_value(&quote)?;
+        shown["estimate"] = estimate.map(|price| price.to_string()).into();
+        ui::json(&shown)?;
     } else {
+        if let Some(estimate) = estimate {
+            let tried = sample.len();
+            ui::line(format!(
+                "about {} credits, by {tried} inputs tried here",
+                ui::credits(estimate)
+            ));
+        }
         ui::line(format!("{} tasks", job.tasks()));
         ui::line(format!("at most {} credits each", ui::credits(quote.per_task)));
         ui::line(format!("at most {} credits in all", ui::credits(quote.cap)));
@@ -31,7 +47,7 @@ pub async fn quote(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode
 }
 
 pub async fn submit(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode> {
-    let built = build(&args)?;
+    let (built, _) = build(&args, args.limits.fuel.is_none())?;
     let client = client(common).await?;
     let handle = client.submit(&built).await?;
     if common.json {
@@ -52,7 +68,23 @@ fn warn(warnings: &[String]) {
     warnings.iter().for_each(|warning| ui::note(format!("note: the job {}", ui::plain(warning))));
 }
 
-fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
+/// Limits that are just what these runs used on average, rounded up; none without runs.
+fn typical(runs: &[TaskResult]) -> Option<Limits> {
+    let mean = |figure: fn(&TaskResult) -> u64| {
+        let sum: u128 = runs.iter().map(|run| u128::from(figure(run))).sum();
+        u64::try_from(sum.div_ceil(runs.len() as u128)).unwrap_or(u64::MAX)
+    };
+    (!runs.is_empty()).then(|| Limits {
+        fuel: mean(|run| run.fuel).max(1),
+        memory: runs.iter().map(|run| run.peak_memory).max().unwrap_or_default(),
+        output: mean(|run| run.bytes_out),
+        log: 0,
+        ..Limits::default()
+    })
+}
+
+/// The job, and what some inputs used that were tried here, if they are to be.
+fn build(args: &SubmitArgs, tries: bool) -> anyhow::Result<(Job, Vec<TaskResult>)> {
     let module = read(&args.module)?;
     let name =
         args.module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -64,7 +96,12 @@ fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
     let mut job = Job::new(module.clone())
         .title(args.title.as_deref().unwrap_or(&name))
         .policy(policy)
+        .priority(args.priority)
         .lifetime(args.hours.saturating_mul(3_600 * Micros::SECOND));
+    job = match &args.seed {
+        Some(seed) => job.seed(seed_of(seed)?),
+        None => job,
+    };
     job = args.args.iter().fold(job, |job, arg| job.arg(arg));
     job = args.tags.iter().fold(job, |job, tag| job.tag(tag));
     for variable in &args.env {
@@ -81,7 +118,9 @@ fn build(args: &SubmitArgs) -> anyhow::Result<Job> {
         job = job.steps(budget, segment);
     }
     let (job, sample) = inputs(job, args)?;
-    Ok(job.limits(fitting(args, &module, &sample)?))
+    let sample = if tries { sample } else { Vec::new() };
+    let (limits, runs) = fitting(args, &module, &sample)?;
+    Ok((job.limits(limits), runs))
 }
 
 /// Adds the inputs, and gives those that are tried here.
@@ -126,6 +165,13 @@ fn range_of(text: &str) -> Result<(u64, u64), Usage> {
     Ok((from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?))
 }
 
+fn seed_of(text: &str) -> Result<[u8; 32], Usage> {
+    let digest: Result<Digest, _> = text.parse();
+    digest
+        .map(|digest| digest.0)
+        .map_err(|_| Usage(format!("--seed {text}: write 64 hexadecimal digits")))
+}
+
 pub fn steps_of(text: &str) -> Result<(u64, u64), Usage> {
     let wrong =
         || Usage(format!("--steps {text}: write BUDGET:SEGMENT, for example 10000000:60000000000"));
@@ -134,13 +180,20 @@ pub fn steps_of(text: &str) -> Result<(u64, u64), Usage> {
 }
 
 /// The limits told, or four times what the largest of the inputs tried here used.
-fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Result<Limits> {
+fn fitting(
+    args: &SubmitArgs,
+    module: &[u8],
+    sample: &[Vec<u8>],
+) -> anyhow::Result<(Limits, Vec<TaskResult>)> {
     let mut limits = limits(&args.limits);
-    if args.limits.fuel.is_some() {
-        return Ok(limits);
+    if sample.is_empty() {
+        return Ok((limits, Vec::new()));
     }
     let spec = run::job_spec(&args.inputs, &args.env, &args.args, limits)?;
     let runs = run::local(module, &Arc::new(spec), sample).context("failed to try inputs here")?;
+    if args.limits.fuel.is_some() {
+        return Ok((limits, runs));
+    }
     let largest = runs.iter().map(|run| run.fuel).max().unwrap_or(0);
     limits.fuel = largest.saturating_mul(MARGIN).max(20_000_000);
     ui::note(format!(
@@ -148,7 +201,7 @@ fn fitting(args: &SubmitArgs, module: &[u8], sample: &[Vec<u8>]) -> anyhow::Resu
         runs.len(),
         limits.fuel
     ));
-    Ok(limits)
+    Ok((limits, runs))
 }
 
 #[cfg(test)]
@@ -160,6 +213,14 @@ mod tests {
         assert_eq!(Vec::from_iter(tried(2_299)), [0, 1_149, 2_298]);
         assert_eq!(Vec::from_iter(tried(2)), [0, 1]);
         assert_eq!(Vec::from_iter(tried(1)), [0]);
+    }
+
+    #[test]
+    fn seeds_are_64_digits() {
+        assert_eq!(seed_of(&"0a".repeat(32)).unwrap(), [10; 32]);
+        for wrong in ["", "0a", &"0a".repeat(33), &"zz".repeat(32)] {
+            assert!(seed_of(wrong).unwrap_err().to_string().contains("64 hexadecimal"));
+        }
     }
 
     #[test]

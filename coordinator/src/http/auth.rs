@@ -82,8 +82,15 @@ pub fn asks_version(path: &str) -> bool {
     path.starts_with("/api/") && path != "/api/v1/openapi.json"
 }
 
+/// Whether this is a browser that follows a link: it cannot send the header, and it only reads.
+fn follows_link(request: &Parts) -> bool {
+    let accept = request.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let person = accept.is_some_and(|accept| accept.contains("text/html"));
+    request.method == "GET" && person && !request.headers.contains_key(VERSION_HEADER)
+}
+
 async fn admit(app: &App, role: Role, request: &Parts) -> Result<Caller, Problem> {
-    if asks_version(request.uri.path()) {
+    if asks_version(request.uri.path()) && !follows_link(request) {
         version(&request.headers)?;
     }
     let Some(token) = token(&request.headers) else {

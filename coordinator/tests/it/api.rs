@@ -26,6 +26,13 @@ async fn a_call_without_version_is_426_and_without_token_401() {
     let world = World::start().await;
     let path = format!("{}/api/v1/network", world.url);
     problem(world.client.get(path).send().await.unwrap(), 426).await;
+    // A link of a page cannot send the header; it leads here all the same, but only reads.
+    let link = |method, path: &str| {
+        let call = world.client.request(method, format!("{}{path}", world.url));
+        call.header("accept", "text/html,*/*").send()
+    };
+    assert_eq!(link(Method::GET, "/api/v1/network").await.unwrap().status(), 200);
+    problem(link(Method::POST, "/api/v1/jobs").await.unwrap(), 426).await;
     problem(world.call(Method::GET, "/api/v1/jobs").send().await.unwrap(), 401).await;
     let forged = world.call(Method::GET, "/api/v1/jobs").bearer_auth("00").send().await.unwrap();
     problem(forged, 401).await;

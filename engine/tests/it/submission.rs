@@ -192,6 +192,12 @@ fn idempotency_keys_of_an_account_are_limited() {
     }
     world.flush();
     assert!(matches!(world.refused(keyed(10_000)), Refusal::Limit { limit: 10_000, .. }));
+    // Whoever gave much credit can still suspend.
+    let (account, route, name) = (OPERATOR, "suspend", "now".to_owned());
+    let once = Some(Once { account, route, name, request: Digest::ZERO });
+    let (kind, subject) = (tallymill_engine::rows::SuspensionKind::Account, self::account(3).0);
+    let (by, reason) = (OPERATOR, "floods".to_owned());
+    assert!(world.send(Command::Suspend { by, kind, subject, reason, once }).is_some());
     world.pass(7 * Micros::DAY);
     assert!(matches!(world.send(keyed(10_000)), Some(Reply::Done { .. })));
 }

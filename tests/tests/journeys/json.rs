@@ -79,7 +79,9 @@ fn of_jobs(tried: &Tried) {
     let module = guest("mersenne");
     let module = module.to_str().unwrap();
     let words = [module, "--range", "2..=3", "--fuel", "50000000"];
-    tried.tell("quote", &words);
+    let quote = tried.tell("quote", &words).remove(0);
+    let price = |field: &str| text(&quote, field).parse::<u64>().unwrap();
+    assert!((1..price("cap")).contains(&price("estimate")), "{quote}");
     let made = tried.tell("submit", &words).remove(0);
     let job = text(&made, "id");
     assert_eq!(tried.tell("job watch", &[job])[0]["state"], "finished");
