@@ -407,6 +407,12 @@ pub enum KeyVerb {
     Rotate {
         /// The new key file; made by this command.
         file: PathBuf,
+        /// Sign with the account's recovery key in this file: the present key is lost or stolen.
+        #[arg(long, value_name = "FILE", requires = "account")]
+        recovery: Option<PathBuf>,
+        /// The account that is recovered.
+        #[arg(long, requires = "recovery")]
+        account: Option<String>,
     },
     /// Withdraw one of your hosts.
     Revoke {

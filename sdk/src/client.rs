@@ -12,7 +12,7 @@ use tallymill_protocol::{
 
 use crate::http::{Body, Http};
 use crate::job::Setting;
-use crate::model::{AccountView, JobView, NetworkView, Page, TransferView};
+use crate::model::{AccountView, JobView, KeyStatementView, NetworkView, Page, TransferView};
 use crate::{Error, Job, JobHandle, KeyFile, Quote};
 
 /// A connection to one coordinator. Cheap to clone.
@@ -208,23 +208,38 @@ impl Client {
     }
 
     /// Moves this account to `next`'s key, which must have been made for this account. The old key is of no use after that.
+    /// A client may do so with the account's recovery key, too ([`KeyFile::speaking_for`]).
     ///
     /// # Errors
     /// When the coordinator refuses the rotation or cannot be asked.
     pub async fn rotate(&self, next: &KeyFile) -> Result<(), Error> {
-        let view = self.balance().await?;
+        let rotations = self.rotations().await?;
         let rotation = Rotation {
             format: 1,
             network: self.network.clone(),
             account: self.account(),
             key: next.pair().public(),
             recovery: Digest::of(next.recovery().public().as_bytes()),
-            sequence: view.rotations + 1,
+            sequence: rotations + 1,
             issued: now(),
         };
         let body = Body::Cbor(self.http.key().pair().sign(&rotation).to_bytes());
         let path = format!("/api/v1/accounts/{}/rotate", self.account());
         self.http.call(Method::POST, &path, body).await.map(drop)
+    }
+
+    /// How often this account has changed its key: what anybody can read, so that a recovery key can.
+    async fn rotations(&self) -> Result<u64, Error> {
+        let path = format!("/api/v1/accounts/{}/keys", self.account());
+        let (mut rotations, mut after) = (0, String::new());
+        loop {
+            let page: Page<KeyStatementView> = self.http.get(&format!("{path}{after}")).await?;
+            rotations += page.items.iter().filter(|statement| statement.kind == "rotation").count();
+            match page.next {
+                Some(next) => after = format!("?after={next}"),
+                None => return Ok(rotations as u64),
+            }
+        }
     }
 
     /// Withdraws one of this account's hosts at once.

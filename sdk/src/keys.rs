@@ -87,6 +87,12 @@ impl KeyFile {
         if path.exists() { Self::load(path) } else { Self::create(path) }
     }
 
+    /// This key, as one of `account`: its recovery key, which can do nothing but move it to a new key.
+    #[must_use]
+    pub fn speaking_for(self, account: AccountId) -> Self {
+        Self { account, ..self }
+    }
+
     /// The key pair.
     #[must_use]
     pub fn pair(&self) -> &Keypair {

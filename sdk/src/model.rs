@@ -143,6 +143,13 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// A statement about an account's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStatementView {
+    /// account, rotation, host-binding or revocation.
+    pub kind: String,
+}
+
 /// A decided task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultView {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tallymill_sdk::KeyFile;
+use tallymill_sdk::{Client, KeyFile};
 
 use super::{client, key_path};
 use crate::args::{Common, KeyVerb};
@@ -14,8 +14,11 @@ pub async fn run(common: &Common, verb: KeyVerb) -> anyhow::Result<ExitCode> {
     match verb {
         KeyVerb::New { file } => show(common, &KeyFile::create(&file)?)?,
         KeyVerb::Show => show(common, &KeyFile::load(&key_path(common))?)?,
-        KeyVerb::Rotate { file } => {
-            let client = client(common).await?;
+        KeyVerb::Rotate { file, recovery, account } => {
+            let client = match recovery.zip(account) {
+                Some((recovery, account)) => recovering(common, &recovery, &account).await?,
+                None => client(common).await?,
+            };
             let next = KeyFile::create_for(&file, client.account())?;
             client.rotate(&next).await?;
             rotated(common, &next, &file)?;
@@ -31,6 +34,13 @@ pub async fn run(common: &Common, verb: KeyVerb) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A client that speaks for an account with its recovery key.
+async fn recovering(common: &Common, file: &Path, account: &str) -> anyhow::Result<Client> {
+    let id = account.parse().map_err(|e| Usage(format!("'{account}' is not an account: {e}")))?;
+    let key = KeyFile::load(file)?.speaking_for(id);
+    Ok(Client::connect(&common.url, key).await?)
 }
 
 fn rotated(common: &Common, next: &KeyFile, file: &Path) -> anyhow::Result<()> {

@@ -37,3 +37,24 @@ fn receipts_from_before_and_after_a_rotation_are_verified_offline() {
     verify("after.json").failed(3);
     assert!(!network.folder.path().join("nobody.key").exists(), "no key was needed");
 }
+
+#[test]
+fn an_owner_whose_key_is_lost_goes_on_with_the_recovery_key() {
+    let network = Network::start(1);
+    let shown = network.tell_as("worker-1/owner.key", &["key", "show"]).json().remove(0);
+    let account = shown["account"].as_str().unwrap();
+    let rotate = |recovery: &str, next: &str| {
+        let words = ["key", "rotate", next, "--recovery", recovery, "--account", account];
+        network.tell_as("nobody.key", &words)
+    };
+    rotate("operator.key", "stolen.key").failed(1);
+    let moved = rotate("worker-1/owner-recovery.key", "next.key").json().remove(0);
+    assert_eq!(moved["account"].as_str(), Some(account));
+    assert!(!network.folder.path().join("nobody.key").exists(), "the lost key was not needed");
+
+    let balance = |key: &str| network.tell_as(key, &["credit", "balance"]);
+    assert_eq!(balance("next.key").json()[0]["id"].as_str(), Some(account));
+    balance("worker-1/owner.key").failed(1);
+    // The recovery key belonged to the key that was lost.
+    rotate("worker-1/owner-recovery.key", "again.key").failed(1);
+}
