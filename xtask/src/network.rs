@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const PROBE: Duration = Duration::from_millis(5);
 
 /// The environment variable that names a finished binary to test in place of one built here.
-const FINISHED: &str = "TALLYMILL_BINARY";
+pub(crate) const FINISHED: &str = "TALLYMILL_BINARY";
 
 /// Builds the binary under test, unless a finished one is named, and says where it is.
 pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {

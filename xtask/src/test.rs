@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use crate::{guests, node, repo, tidy};
+use crate::{guests, network, node, repo, tidy};
 
 /// Sums over the `test result:` lines of the test harness, and the closing lines of node's.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     session.step("clippy of examples", |_| repo::run(&mut deny_warnings(examples("clippy"))));
     session.step("tidy", |_| tidy::run());
     session.join(c_guest);
-    session.step("tests", |tally| count(&mut workspace("test"), tally));
+    session.step("tests", |tally| count(&mut own_tests(), tally));
     session.step("tests of examples", |tally| count(&mut examples("test"), tally));
     session.step("tests of the JavaScript host", |tally| count(&mut node::tests()?, tally));
     session.conclude()
@@ -144,6 +144,14 @@ impl Tally {
 fn workspace(subcommand: &str) -> Command {
     let mut cargo = repo::cargo();
     cargo.args([subcommand, "--workspace", "--locked"]).args(extra(subcommand));
+    cargo
+}
+
+/// The tests of the root workspace. Cargo builds the program for its own test, with everybody's features; journeys use that
+/// one, since building it alone would compile the engine again.
+fn own_tests() -> Command {
+    let mut cargo = workspace("test");
+    cargo.env(network::FINISHED, repo::target().join("debug/tallymill"));
     cargo
 }
 
