@@ -201,8 +201,7 @@ impl Pass<'_> {
     fn is_rare(&self, at: usize, depth: u32, label: Label) -> bool {
         let inner = self.labels.iter().rev().position(|label| label.is_loop);
         let leaves_loop = inner.is_some_and(|inner| depth as usize > inner);
-        // To the next round of an outer loop is often the usual way.
-        self.ops[at].live && label.bare && (label.hopeless || leaves_loop && !label.is_loop)
+        self.ops[at].live && label.bare && (label.hopeless || leaves_loop)
     }
 
     /// After a call the counter comes from where it was flushed.
