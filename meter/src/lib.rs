@@ -23,7 +23,7 @@ pub use error::{ImportFault, Limit, MeterError};
 pub use screen::Screen;
 
 /// The version of the rewriting. Two receipts compare only under the same version.
-pub const METER_VERSION: u32 = 2;
+pub const METER_VERSION: u32 = 3;
 
 /// The fixed distance, in units of fuel, between two looks at the host's hook. Part of the cost
 /// table: a distance fitted to the machine would give different totals at traps.
