@@ -8,7 +8,8 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, get, post, put};
 
 use crate::http::{
-    App, accounts, admin, blobs, events, health, hosts, jobs, journal, login, openapi, pages, work,
+    App, accounts, admin, blobs, events, health, hosts, jobs, journal, login, openapi, pages,
+    results, work,
 };
 
 /// What a caller must at least be.
@@ -91,7 +92,7 @@ routes! {
     get "/api/v1/jobs/{id}/tasks/{task}" Account jobs::task, "A task with its replicas";
     get "/api/v1/jobs/{id}/tasks/{task}/output" Member jobs::output, "The output of a decided task";
     get "/api/v1/jobs/{id}/tasks/{task}/log" Account jobs::log, "What a run of a decided task wrote to standard error";
-    get "/api/v1/jobs/{id}/results" Member jobs::results, "Results in the order of their decisions";
+    get "/api/v1/jobs/{id}/results" Member results::results, "Results in the order of their decisions";
     get "/api/v1/jobs/{id}/receipts/{task}" Member jobs::receipts, "Evidence for a decided task";
     post "/api/v1/jobs/{id}/cancel" Account jobs::cancel, "Stops a job";
     post "/api/v1/work" Host work::work, "Reports and the next leases";

@@ -124,7 +124,7 @@ impl JobView {
     /// Whether nothing more will happen to it.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        !matches!(self.state.as_str(), "running" | "stopping")
+        is_over(&self.state)
     }
 
     /// Tasks decided so far.
@@ -141,6 +141,27 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// What to pass as `after`; absent on the last page.
     pub next: Option<String>,
+}
+
+/// Results of a job, and the state that it was in before they were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultsPage {
+    /// The results.
+    pub items: Vec<ResultView>,
+    /// running, stopping, finished, cancelled, expired or suspended.
+    pub state: String,
+}
+
+impl ResultsPage {
+    /// Whether nothing will be decided after these.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        is_over(&self.state)
+    }
+}
+
+fn is_over(state: &str) -> bool {
+    !matches!(state, "running" | "stopping")
 }
 
 /// A statement about an account's keys.

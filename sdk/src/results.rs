@@ -3,12 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::http::backoff;
-use crate::model::{Page, ResultView};
+use crate::model::{ResultView, ResultsPage};
 use crate::{Error, JobHandle};
 
-/// Pause before asking again when nothing new was decided: grows from the first to the second value.
+/// Pause before asking again a coordinator that did not wait for something new: grows from the first to the second value.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Longest that one call waits for a result.
+const WAIT: Duration = Duration::from_secs(20);
+/// Least time between two calls that bring a few results each.
+const APART: Duration = Duration::from_millis(20);
+/// Most results of one call.
+const PAGE: usize = 1_000;
 /// Most bytes of small outputs that wait for earlier tasks; beyond that, they are downloaded when their turn comes.
 const WAITING: usize = 4 << 20;
 
@@ -44,6 +52,8 @@ pub struct Results {
     /// Tries in a row that were lost.
     lost: u32,
     after: u64,
+    /// When the last call began, if it brought less than it could.
+    asked: Option<Instant>,
     /// Decided; what they wrote is still to be read.
     known: VecDeque<ResultView>,
     /// Decided before earlier tasks were, when those go first.
@@ -63,6 +73,7 @@ impl Results {
             tries: 1,
             lost: 0,
             after: 0,
+            asked: None,
             known: VecDeque::new(),
             held: BTreeMap::new(),
             waiting: 0,
@@ -144,17 +155,23 @@ impl Results {
     }
 
     async fn fetch(&mut self) -> Result<(), Error> {
-        // Asked before the page: results decided in between are on the page, so nothing is missed when the job is over.
-        let over = self.job.progress().await?.is_over();
-        let path =
-            format!("/api/v1/jobs/{}/results?after={}&limit=1000", self.job.id(), self.after);
-        let page: Page<ResultView> = self.job.client.http.get(&path).await?;
+        if let Some(asked) = self.asked {
+            tokio::time::sleep_until(asked + APART).await;
+        }
+        self.asked = None;
+        let (job, after, wait) = (self.job.id(), self.after, WAIT.as_millis());
+        let path = format!("/api/v1/jobs/{job}/results?after={after}&limit={PAGE}&wait={wait}");
+        let asked = Instant::now();
+        let page: ResultsPage = self.job.client.http.get(&path).await?;
         self.lost = 0;
         let Some(last) = page.items.iter().map(|view| view.sequence).max() else {
-            self.over = over;
-            return self.wait().await;
+            // The state was read before the page: results decided in between are on it.
+            self.over = page.is_over();
+            return self.wait(asked).await;
         };
         self.pause = PAUSE.0;
+        // What is decided one by one comes together.
+        self.asked = (page.items.len() < PAGE).then_some(asked);
         self.after = self.after.max(last);
         match self.order {
             Order::Decided => self.known = page.items.into(),
@@ -163,8 +180,9 @@ impl Results {
         Ok(())
     }
 
-    async fn wait(&mut self) -> Result<(), Error> {
-        if !self.over {
+    /// Pauses, unless the coordinator did already.
+    async fn wait(&mut self, asked: Instant) -> Result<(), Error> {
+        if !self.over && asked.elapsed() < WAIT / 2 {
             tokio::time::sleep(self.pause).await;
             self.pause = (self.pause * 2).min(PAUSE.1);
         }

@@ -12,16 +12,16 @@ use tallymill_audit::Evidence;
 use tallymill_engine::rows::{JobRow, JobState, TaskState};
 use tallymill_engine::{Command, Reply};
 use tallymill_protocol::{
-    Digest, HostId, Manifest, Message as _, Receipt, Signed, TaskIndex, Visibility,
+    Digest, HostId, JobId, Manifest, Message as _, Receipt, Signed, TaskIndex, Visibility,
 };
 use tallymill_storage::{JobFilter, Page};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
-use super::model::jobs::{Job, Quote, Replica, Results, Submitted, Task, TaskDetail, VoidRun, Why};
+use super::model::jobs::{Job, Quote, Replica, Submitted, Task, TaskDetail, VoidRun, Why};
 use super::model::{Bytes as Octets, Cbor, Done, Id, Part, jobs as model, names};
 use super::problem::Problem;
-use super::query::{self, JobsQuery, Paging, Query, RunQuery, SegmentQuery, TasksQuery};
+use super::query::{self, JobsQuery, Query, RunQuery, SegmentQuery, TasksQuery};
 use super::{App, evidence, id, json as body_json, message, once, submission, unexpected};
 use crate::pipeline::Need;
 
@@ -338,23 +338,6 @@ async fn bytes(
     Ok(([kind, (header::CACHE_CONTROL, "private")], bytes).into_response())
 }
 
-#[utoipa::path(
-    get, path = "/api/v1/jobs/{id}/results", params(Paging),
-    responses((status = 200, body = Results, description = "Decided tasks with small outputs")),
-)]
-pub async fn results(
-    State(app): State<Arc<App>>,
-    Path(job): Path<String>,
-    Query(paging): Query<Paging>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Json<Results>, Problem> {
-    let row = open_row(&app, &job, &caller).await?;
-    let decided = app.store.decided(row.id, paging.part()?).await?;
-    let next = decided.last().map(|decided| decided.task.sequence.to_string());
-    let items = decided.iter().map(Task::from).collect();
-    Ok(Json(Results { items, next, state: row.state.into() }))
-}
-
 /// Evidence of a decided task's result, or of an agreed segment of a long task, as `tallymill verify` reads it. From then on
 /// the caller may read the snapshot that it names.
 #[utoipa::path(
@@ -390,7 +373,9 @@ pub async fn cancel(
 ) -> Result<Json<Done>, Problem> {
     let asked: CancelBody = body_json(&body)?;
     let by = caller.account()?;
-    let once = once(&headers, by, "jobs/cancel", &body)?;
-    let job = id("id", &job)?;
+    let job: JobId = id("id", &job)?;
+    // The job is a part of what is asked: with another one the key is used for something else.
+    let request = [&job.0[..], &body].concat();
+    let once = once(&headers, by, "jobs/cancel", &request)?;
     super::accounts::done(&app, Command::Cancel { job, by, reason: asked.reason, once }).await
 }

@@ -19,6 +19,7 @@ pub mod pages;
 pub mod problem;
 mod query;
 mod rest;
+pub mod results;
 mod submission;
 pub mod work;
 

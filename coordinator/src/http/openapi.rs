@@ -11,7 +11,7 @@ use utoipa::{OpenApi, PartialSchema as _, ToSchema as _};
 
 use super::auth::VERSION_HEADER;
 use super::model::{Cbor, Id, ProblemDocument, names};
-use super::{accounts, admin, blobs, events, health, hosts, jobs, journal, login};
+use super::{accounts, admin, blobs, events, health, hosts, jobs, journal, login, results};
 use crate::authz::{ROUTES, Role, Route};
 
 /// Documents the worker's call, whose messages are not JSON.
@@ -67,7 +67,7 @@ const fn work() {}
         jobs::task,
         jobs::output,
         jobs::log,
-        jobs::results,
+        results::results,
         jobs::receipts,
         jobs::cancel,
         work,

@@ -1,5 +1,7 @@
 //! What may stand behind the `?` of an address. Unknown parameters are refused by name.
 
+use std::time::Duration;
+
 use axum::extract::FromRequestParts;
 use axum::extract::rejection::QueryRejection;
 use axum::http::request::Parts;
@@ -11,6 +13,9 @@ use utoipa::IntoParams;
 use super::model::Id;
 use super::model::names::{JobState, TaskState};
 use super::problem::Problem;
+
+/// Longest wait for a result, milliseconds.
+const MAX_WAIT: u64 = 30_000;
 
 /// A query that is a `T`; anything else is a problem that names the parameter.
 pub struct Query<T>(pub T);
@@ -61,6 +66,37 @@ impl Paging {
     /// The part whose key is a number.
     pub fn part<K: std::str::FromStr>(&self) -> Result<Page<K>, Problem> {
         part(number(self.after.as_deref())?, self.limit.as_deref())
+    }
+}
+
+/// Which results, and how long to wait for one.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ResultsQuery {
+    /// The `next` of the part before.
+    pub after: Option<String>,
+    /// Most items.
+    #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]
+    pub limit: Option<String>,
+    /// Where nothing is decided yet and the job goes on, milliseconds to wait for the next result.
+    #[param(value_type = u32, minimum = 0, maximum = 30_000, required = false)]
+    pub wait: Option<String>,
+}
+
+impl ResultsQuery {
+    /// The part.
+    pub fn part(&self) -> Result<Page<u64>, Problem> {
+        part(number(self.after.as_deref())?, self.limit.as_deref())
+    }
+
+    /// The longest wait.
+    pub fn wait(&self) -> Result<Duration, Problem> {
+        let wrong = || {
+            Problem::field("wait", format!("wait: 0 to {MAX_WAIT} milliseconds")).limit(&MAX_WAIT)
+        };
+        let wait = self.wait.as_deref().map_or(Ok(0), |wait| wait.parse().map_err(|_| wrong()))?;
+        if wait <= MAX_WAIT { Ok(Duration::from_millis(wait)) } else { Err(wrong()) }
     }
 }
 

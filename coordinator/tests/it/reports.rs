@@ -239,3 +239,30 @@ async fn a_disk_that_fails_is_not_held_against_the_host() {
     world.upload(&host.person, b"long output").await;
     assert_eq!(world.report(&host, report()).await.verdicts.0, [Verdict::Settled as u8]);
 }
+
+#[tokio::test]
+async fn a_call_that_waits_for_results_is_answered_when_one_is_decided_or_none_can_be() {
+    let (world, payer, [host, _], job, token) = leased().await;
+    let path = |after: &str, wait: u32| {
+        format!("/api/v1/jobs/{job}/results?after={after}&limit=10&wait={wait}")
+    };
+    let told = problem(world.get(&payer, &path("0", 30_001)).await, 400).await;
+    assert_eq!(told["field"], "wait");
+    let read = async |after: &str, wait: u32| -> Value {
+        world.get(&payer, &path(after, wait)).await.json().await.unwrap()
+    };
+    // In time that does nothing, it is answered without a result.
+    assert_eq!(read("0", 50).await["items"].as_array().unwrap().len(), 0);
+    let decide = async {
+        // Something else happens first, which is no news of this job.
+        world.person(7, 1).await;
+        let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"out")], b"out");
+        world.report(&host, upload).await
+    };
+    let (page, answer) = tokio::join!(read("0", 30_000), decide);
+    assert_eq!((answer.verdicts.0, &page["items"][0]["task"]), (vec![0], &Value::from(0)));
+    // Of a job that is over nobody waits for more.
+    let after = page["next"].as_str().unwrap();
+    let rest = tokio::time::timeout(std::time::Duration::from_secs(10), read(after, 30_000)).await;
+    assert_eq!(rest.unwrap()["state"], "finished");
+}

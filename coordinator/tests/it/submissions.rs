@@ -214,6 +214,26 @@ async fn an_idempotency_key_answers_the_same_and_refuses_another_body() {
 }
 
 #[tokio::test]
+async fn a_key_that_cancelled_one_job_does_not_answer_for_another() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let mut cancelled = Vec::new();
+    for number in 1..=2 {
+        let manifest = world.manifest(&payer, number).await;
+        let body = payer.pair.sign(&manifest).to_bytes();
+        let call = world.call(Method::POST, "/api/v1/jobs").bearer_auth(&payer.token).body(body);
+        let told: Value = call.send().await.unwrap().json().await.unwrap();
+        let path = format!("/api/v1/jobs/{}/cancel", told["id"].as_str().unwrap());
+        let call = world.call(Method::POST, &path).bearer_auth(&payer.token);
+        let call = call.header("idempotency-key", "k").body(r#"{"reason":"enough"}"#);
+        cancelled.push(call.send().await.unwrap());
+    }
+    let other = cancelled.pop().unwrap();
+    assert_eq!(cancelled[0].status(), 200);
+    problem(other, 422).await;
+}
+
+#[tokio::test]
 async fn nobody_gets_at_bytes_by_naming_them_in_a_job() {
     let world = World::start().await;
     let (owner, thief) = (world.person(2, 100).await, world.person(3, 100).await);

@@ -206,7 +206,7 @@ fn page(script: &Script, after: usize) -> Value {
     };
     let rest = script.decided.iter().enumerate().skip(after);
     let items: Vec<Value> = rest.take(script.page).map(result).collect();
-    json!({ "items": items, "next": null })
+    json!({ "items": items, "next": null, "state": script.state })
 }
 
 async fn serve(fake: Arc<Fake>, listener: TcpListener) {
