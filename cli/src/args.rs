@@ -144,6 +144,12 @@ pub struct JoinArgs {
     /// Lowest tariff accepted, micro-credits per 10^9 fuel.
     #[arg(long, default_value_t = 0)]
     pub min_tariff: u64,
+    /// Least share of the ordinary price of processor time that others' jobs must pay, percent; 0 asks for nothing.
+    #[arg(long, default_value_t = 50)]
+    pub least_pay: u32,
+    /// Seconds of processor time that one submitter's jobs may use without paying for it, before they are refused for a while.
+    #[arg(long, default_value_t = 10)]
+    pub patience: u64,
     /// Bytes that cached modules and files may take.
     #[arg(long, default_value_t = 2 << 30)]
     pub cache: u64,
@@ -244,6 +250,12 @@ pub struct SubmitArgs {
     /// The most it may cost, credits.
     #[arg(long)]
     pub budget: Option<u64>,
+    /// What it offers, micro-credits per 10^9 fuel: more for programs that wait for memory a lot, see `quote`.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub tariff: u64,
+    /// What it offers for each task besides, micro-credits.
+    #[arg(long, default_value_t = 0)]
+    pub task_price: u64,
     /// 0 to 9 among your own jobs, 9 first.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=9))]
     pub priority: u8,

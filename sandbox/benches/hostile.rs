@@ -1,7 +1,7 @@
 //! How long hostile guests go on behind their limits, and what guests pay that cost as much as they can.
 //!
 //! Runs them in this process with the same call that a worker's child makes, and prints one JSON line for each:
-//! `{"guest", "past_ms", "stop_ms"}` and `{"harm", "pays", "ns_per_fuel", "stop_ms"}`. All times are processor time of the thread that runs the
+//! `{"guest", "past_ms", "stop_ms"}` and `{"harm", "pays", "ns_per_fuel", "stop_ms"}`, and one `{"typical_ns", "taken_for"}`. All times are processor time of the thread that runs the
 //! guest. `cargo xtask hostile` reads the lines.
 //!
 //! * `past_ms`: the whole run of a guest that ends before its fuel does. What it does behind the limit that it meets is a part
@@ -24,7 +24,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tallymill_hostile::{Guest, Harm, corpus, harms, ordinary};
 use tallymill_protocol::{Limits, Outcome, TaskIndex};
 use tallymill_sandbox::{
-    CompiledModule, Engine, JobSpec, Pulse, TaskResult, TaskSpec, run_task, screen, with_stack,
+    CompiledModule, Engine, JobSpec, Launcher, Pulse, TaskResult, TaskSpec, child_main,
+    ordinary_rate, run_task, screen, with_stack,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -42,6 +43,9 @@ const LITTLE_FUEL: u64 = 2_000;
 const MOST_FUEL: u64 = 1 << 36;
 
 fn main() -> ExitCode {
+    if let Some(code) = child_main(std::env::args_os().skip(1)) {
+        return code;
+    }
     match measure() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -147,6 +151,9 @@ fn prices(engine: &Engine) -> Result<()> {
     let work = work.collect::<Result<Vec<_>>>()?;
     let logs: f64 = work.iter().map(|(_, (price, _))| price.ln()).sum();
     let typical = (logs / f64::from(u32::try_from(work.len())?)).exp();
+    let rate = ordinary_rate(&Launcher::current_exe()?).map_err(Box::new)?;
+    let taken_for = 1e3 / precise(rate) / typical;
+    println!("{{\"typical_ns\":{typical:.5},\"taken_for\":{taken_for:.4}}}");
     let say = |kind: &str, name: &str, (price, stop): (f64, f64)| {
         let pays = typical / price;
         println!(

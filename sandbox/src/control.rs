@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -12,6 +13,40 @@ use tallymill_protocol::TaskIndex;
 pub struct Control {
     state: Mutex<State>,
     wake: OwnedFd,
+    patience: Option<Patience>,
+    impatient: AtomicBool,
+}
+
+/// How much processor time a batch may use that its fuel does not pay for. Beyond it its child is killed, and the task that ran is
+/// void: the owner's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Processor time that nothing needs to pay for, µs.
+    pub beyond_us: u64,
+    /// Fuel that pays for a microsecond; 0: anything does.
+    pub fuel_per_us: u64,
+}
+
+impl Patience {
+    /// Whether so many microseconds are too many for so much fuel.
+    pub(crate) fn is_exceeded(self, used_us: u64, fuel: u64) -> bool {
+        let paid = fuel.checked_div(self.fuel_per_us);
+        paid.is_some_and(|paid| used_us.saturating_sub(paid) > self.beyond_us)
+    }
+
+    /// What its job's owner reads.
+    pub(crate) fn words(self, used_us: u64, fuel: u64) -> String {
+        let seconds = |us: u64| {
+            let tenths = us / 100_000;
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        };
+        let paid = fuel.checked_div(self.fuel_per_us).unwrap_or(used_us);
+        format!(
+            "it used {} of processor time and paid for {}, at the least that this machine's owner takes; a higher tariff pays for more",
+            seconds(used_us),
+            seconds(paid)
+        )
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +82,29 @@ impl Control {
     /// When the process has no descriptor left.
     pub fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { state: Mutex::default(), wake })
+        let impatient = AtomicBool::new(false);
+        Ok(Self { state: Mutex::default(), wake, patience: None, impatient })
+    }
+
+    /// The same, for a batch that has to pay for its processor time.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Option<Patience>) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Whether the batch was ended because it paid too little.
+    #[must_use]
+    pub fn is_out_of_patience(&self) -> bool {
+        self.impatient.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lose_patience(&self) {
+        self.impatient.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) const fn patience(&self) -> Option<Patience> {
+        self.patience
     }
 
     /// Stops one task at its next slice; it ends as [`Stopped`](tallymill_protocol::Outcome::Stopped), its fuel so far is counted.

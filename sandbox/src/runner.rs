@@ -4,6 +4,7 @@
 //! in the order of the tasks, and no figure may exceed the manifest's limits. Whatever breaks this ends the child.
 
 mod claims;
+mod worth;
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Digest, Outcome, TaskIndex};
 
-use claims::{longest, plausible};
+use claims::{ended, longest, nonsense, plausible};
+use worth::Worth;
 
 use crate::child::RUN;
 use crate::confine::RUN_MEMORY;
@@ -81,6 +83,7 @@ struct Batch<'b> {
     /// Whether tasks are sent one by one, because a child died and it is not known over which.
     careful: bool,
     time: CpuTime,
+    worth: Worth,
 }
 
 /// What was wished to stop: it counts for a new child too.
@@ -245,7 +248,7 @@ impl Runner {
         while !batch.is_done() {
             self.send(batch)?;
             let Some(link) = &mut self.link else { return Ok(()) };
-            let until = batch.began + self.wall;
+            let until = batch.worth.next_look(batch.began + self.wall);
             link.turn(until, Some(batch.control.wake())).map_err(ended)?;
             let before = batch.sent.len();
             while batch.take(link)?.is_continue() {}
@@ -255,6 +258,8 @@ impl Runner {
                 return Ok(());
             }
             batch.heed(link)?;
+            let worth = batch.worth.look(link.id(), batch.fuel.unwrap_or(0));
+            worth.inspect_err(|void| batch.turn_away(void))?;
             if !batch.sent.is_empty() && batch.began.elapsed() >= self.wall {
                 let detail = format!("more than {} ms", self.wall.as_millis());
                 return Err(Void::new(VoidCause::WallClock, detail));
@@ -304,19 +309,6 @@ impl Runner {
     }
 }
 
-fn ended(broken: Broken) -> Void {
-    match broken {
-        Broken::Died(how) => Void::new(VoidCause::ChildDied, how),
-        Broken::Nonsense(what) => {
-            Void::new(VoidCause::ChildDied, format!("it was ended for what it sent: {what}"))
-        }
-    }
-}
-
-fn nonsense(what: &str) -> Void {
-    ended(Broken::Nonsense(what.to_owned()))
-}
-
 impl<'b> Batch<'b> {
     fn new(
         tasks: &'b [TaskSpec],
@@ -337,6 +329,7 @@ impl<'b> Batch<'b> {
             fuel: None,
             careful: false,
             time: CpuTime::start(),
+            worth: Worth::new(control.patience()),
         }
     }
 
@@ -403,6 +396,7 @@ impl<'b> Batch<'b> {
                 if let Ok(result) = &mut result {
                     plausible(task, self.segment, result).map_err(nonsense)?;
                     result.cpu_time_us = self.time.settle(result);
+                    self.worth.paid = self.worth.paid.saturating_add(result.fuel);
                 }
                 self.sent.pop_front();
                 self.sent_bytes -= task.input.len();
@@ -473,6 +467,15 @@ impl<'b> Batch<'b> {
             self.unsent.push_front(waiting.position);
         }
         (self.sent_bytes, self.fuel) = (0, None);
+    }
+
+    /// Answers for the task that runs, which pays too little, and gives back those behind it, which had no say in that.
+    fn turn_away(&mut self, void: &Void) {
+        self.control.lose_patience();
+        if let Some(first) = self.sent.pop_front() {
+            self.answer(first.position, Err(void.clone()));
+        }
+        self.give_up(&Void::new(VoidCause::Withdrawn, void.detail.clone()));
     }
 
     /// Answers all that is left with the same void.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod leases;
+mod payers;
 mod sealing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -21,6 +22,7 @@ use crate::api::{ApiError, Session};
 use crate::backoff::Backoff;
 use crate::blobs::BlobCache;
 use crate::clock::Clock;
+use crate::debts::{Debts, Terms};
 use crate::execute::Execute;
 use crate::job::{GrantError, Loaded, Loader, Owner};
 use crate::mode::{Command, Mode, NotNow};
@@ -60,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) blobs: Arc<BlobCache>,
     pub(crate) outbox: Outbox,
     pub(crate) owner: Owner,
+    /// Fuel that ordinary work uses in a microsecond here; 0: not known.
+    pub(crate) ordinary: u64,
 }
 
 pub(crate) struct Agent {
@@ -83,6 +87,7 @@ pub(crate) struct Agent {
     /// Results could not be kept: no work is asked for until the disk takes as much.
     full: Option<Full>,
     voids: Vec<VoidEntry>,
+    debts: Debts,
     calls: Vec<Call>,
     /// Whether the call that waits for work should end: the coordinator ends it when another one comes.
     hush: bool,
@@ -107,7 +112,13 @@ impl Agent {
         now: Status,
         status: watch::Sender<Status>,
     ) -> (Self, mpsc::Receiver<Event>) {
-        let Parts { options, session, execute, blobs, outbox, owner } = parts;
+        let Parts { options, session, execute, blobs, outbox, owner, ordinary } = parts;
+        let debts = Debts::new(Terms {
+            ordinary,
+            least: options.least_pay,
+            patience: options.patience,
+            owner: owner.account,
+        });
         let (events, inbox) = mpsc::channel(MOST_EVENTS);
         let loader = Arc::new(Loader {
             session: session.clone(),
@@ -137,6 +148,7 @@ impl Agent {
             troubled: None,
             full: None,
             voids: Vec::new(),
+            debts,
             calls: Vec::new(),
             hush: false,
             settled_at: 0,

@@ -60,6 +60,10 @@ pub trait Execute: Send + Sync + 'static {
     /// Lets go of what was not used for a while; called now and then. It may block.
     fn tidy(&self);
 
+    /// Fuel that ordinary work uses in a microsecond of processor time here; `None` when that cannot be found out, and then
+    /// nobody is held to it. It blocks, and is asked once.
+    fn ordinary_rate(&self) -> Option<u64>;
+
     /// Engine and version, for receipts; at most 64 bytes.
     fn engine(&self) -> &'static str;
 }

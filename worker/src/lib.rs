@@ -13,6 +13,7 @@ mod api;
 mod backoff;
 mod blobs;
 mod clock;
+mod debts;
 mod execute;
 mod failed;
 mod files;

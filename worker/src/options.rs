@@ -89,6 +89,11 @@ pub struct Options {
     pub caps: Caps,
     /// Most bytes of modules, files and tables kept; at least 1 MiB.
     pub cache_quota: u64,
+    /// Least share of the ordinary price of processor time that others' jobs pay, percent, at most 1,000; 0: they pay what they
+    /// like. See `docs/worker.md`.
+    pub least_pay: u32,
+    /// Processor time that one submitter's jobs may use without paying for it; a second to a day.
+    pub patience: Duration,
     /// Work to hold in reserve; more is asked for when half of it is left. At most an hour.
     pub buffer: Duration,
     /// Most time one call waits for work; the protocol allows 30 s.
@@ -122,6 +127,8 @@ impl Options {
             strangers: Strangers::default(),
             caps: Caps::default(),
             cache_quota: 2 << 30,
+            least_pay: 50,
+            patience: Duration::from_secs(10),
             buffer: Duration::from_secs(2),
             wait: Duration::from_secs(25),
             heartbeat: Duration::from_secs(8),
@@ -142,6 +149,9 @@ impl Options {
         };
         rule((1..=1024).contains(&self.slots), "slots", &self.slots, "1 to 1,024")?;
         rule(self.cache_quota >= 1 << 20, "cache_quota", &self.cache_quota, "at least 1 MiB")?;
+        rule(self.least_pay <= 1_000, "least_pay", &self.least_pay, "0 to 1,000 percent")?;
+        let patience = (1..=86_400).contains(&self.patience.as_secs());
+        rule(patience, "patience", &self.patience, "1 second to a day")?;
         rule(self.buffer.as_secs() <= 3600, "buffer", &self.buffer, "at most an hour")?;
         rule(self.wait.as_millis() <= 30_000, "wait", &self.wait, "at most 30 seconds")?;
         let beats = self.heartbeat.as_millis() >= 100 && self.heartbeat.as_secs() <= 15;
@@ -268,6 +278,10 @@ mod tests {
         );
         assert!(
             text(Options { heartbeat: Duration::ZERO, ..good.clone() }).starts_with("heartbeat")
+        );
+        assert!(text(Options { least_pay: 1_001, ..good.clone() }).starts_with("least_pay: 1001"));
+        assert!(
+            text(Options { patience: Duration::ZERO, ..good.clone() }).starts_with("patience: 0ns")
         );
         let mut many = good.clone();
         many.rules.tags = vec!["x".into(); 65];

@@ -183,6 +183,12 @@ impl Execute for Sandboxed {
         drop(gone);
     }
 
+    fn ordinary_rate(&self) -> Option<u64> {
+        let rate = tallymill_sandbox::ordinary_rate(&self.launcher);
+        let rate = rate.inspect_err(|void| tracing::warn!("worker.no_price: {}", void.detail));
+        rate.ok()
+    }
+
     fn engine(&self) -> &'static str {
         ENGINE_NAME
     }

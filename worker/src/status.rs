@@ -57,6 +57,9 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// What stands in the way.
     pub trouble: Option<Trouble>,
+    /// Submitters whose jobs are not taken for a while, because they paid too little for their processor time.
+    #[serde(default)]
+    pub refused_payers: Vec<String>,
     /// What its owner should know about this machine.
     #[serde(default)]
     pub warning: Option<String>,
@@ -78,6 +81,7 @@ impl Status {
             last_refusal: None,
             reasons: Vec::new(),
             trouble: None,
+            refused_payers: Vec::new(),
             warning,
         }
     }
@@ -91,7 +95,15 @@ impl Status {
             n => format!("; {n} reports wait to be delivered"),
         };
         let warning = self.warning.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
-        format!("{}{waiting}{warning}.", self.clause())
+        let refused = match self.refused_payers[..] {
+            [] => String::new(),
+            [ref one] => format!("; jobs of {one} are not taken for a while: they pay too little"),
+            ref many => format!(
+                "; jobs of {} submitters are not taken for a while: they pay too little",
+                many.len()
+            ),
+        };
+        format!("{}{waiting}{refused}{warning}.", self.clause())
     }
 
     fn clause(&self) -> String {
@@ -137,6 +149,10 @@ mod tests {
         assert_eq!(status.sentence(), "Working on 1 of 2 slots, 5 tasks left here.");
         status.warning = Some("take care".into());
         assert_eq!(status.sentence(), "Working on 1 of 2 slots, 5 tasks left here; take care.");
+        status.refused_payers = vec!["abab".to_owned()];
+        assert!(status.sentence().contains("; jobs of abab"), "{}", status.sentence());
+        status.refused_payers.push("acac".to_owned());
+        assert!(status.sentence().contains("; jobs of 2 submitters are not taken"));
         status.mode = Mode::Paused;
         assert!(status.sentence().starts_with("Paused by its owner"));
     }

@@ -100,9 +100,13 @@ impl Worker {
         let first = Status::new(options.slots, options.strangers.warning());
         let (status, shown) = watch::channel(first.clone());
         let (asks, inbox) = mpsc::channel(16);
+        let price = execute.clone();
+        // A worker without a price works all the same.
+        let rate = tokio::task::spawn_blocking(move || price.ordinary_rate()).await;
+        let ordinary = rate.ok().flatten().unwrap_or(0);
         let listener = local::listen(&state)?;
         let owner = Owner { account: membership.owner, key: membership.owner_key(&state)? };
-        let parts = Parts { options, session, execute, blobs, outbox, owner };
+        let parts = Parts { options, session, execute, blobs, outbox, owner, ordinary };
         let (agent, events) = Agent::new(parts, first, status);
         let agent = tokio::spawn(agent.run(inbox, events));
         let control = tokio::spawn(local::serve(listener, asks.clone(), shown.clone()));

@@ -1,13 +1,17 @@
 //! `cargo xtask bench`: figures of this machine, one JSON line each.
 
+mod latency;
+mod submit;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use crate::network::Network;
 use crate::say::{note, say};
-use crate::{cpu, load, measure, network, repo};
+use crate::{cpu, load, measure, network, repo, stats};
 
 /// Credit that the load's account gets; its jobs hold 10 credits each.
 const CREDITS: u64 = 100;
@@ -23,6 +27,18 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 100_000)]
         tasks: u32,
     },
+    /// From the submission of one small task to its verified result, on an idle network.
+    Latency {
+        /// Number of tasks, one after the other.
+        #[arg(long, default_value_t = 300)]
+        tasks: u32,
+    },
+    /// Accepting a large job, what it leaves behind, and stopping one.
+    Submit {
+        /// Number of tasks.
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: u32,
+    },
     /// What metering costs: CPU time of metered kernels against plain, engine-guarded and native.
     Meter(measure::Meter),
     /// Processor time of starting: a task in its process, through the process boundary, a module from the cache.
@@ -33,13 +49,30 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Throughput { tasks } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            say(runtime.block_on(throughput(*tasks))?);
+            say(runtime()?.block_on(throughput(*tasks))?);
             Ok(())
         }
+        Bench::Latency { tasks } => {
+            let [median, worst] = latency::MOST;
+            let most = [("p50_ms", median), ("p99_ms", worst)];
+            judge(runtime()?.block_on(latency::run(*tasks))?, &most)
+        }
+        Bench::Submit { tasks } => judge(runtime()?.block_on(submit::run(*tasks))?, &submit::MOST),
         Bench::Meter(options) => measure::meter(options),
         Bench::Startup => startup(),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Prints the line; an error that names what is missed.
+fn judge(line: Value, most: &[(&str, f64)]) -> anyhow::Result<()> {
+    let missed = stats::missed(&line, most);
+    say(line);
+    ensure!(missed.is_empty(), "{}", missed.join("; "));
+    Ok(())
 }
 
 /// The measurement is a program of the sandbox's: it prints the line itself and fails when a figure is missed.

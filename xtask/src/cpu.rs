@@ -28,6 +28,12 @@ pub(crate) fn peak_mib(process: u32) -> anyhow::Result<u64> {
     peak_kib(&status).map(|kib| kib / 1024).context("/proc/PID/status has no VmHWM line")
 }
 
+/// The physical memory the process holds now, MiB.
+pub(crate) fn resident_mib(process: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    kib(&status, "VmRSS:").map(|kib| kib / 1024).context("/proc/PID/status has no VmRSS line")
+}
+
 /// The most physical memory a process ever held, KiB; nothing if it has ended.
 pub(crate) fn peak_kib_of(process: u32) -> Option<u64> {
     peak_kib(&fs::read_to_string(format!("/proc/{process}/status")).ok()?)
@@ -42,7 +48,11 @@ pub(crate) fn grandchildren(process: u32) -> BTreeSet<u32> {
 }
 
 fn peak_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kib(status, "VmHWM:")
+}
+
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 

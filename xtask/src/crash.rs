@@ -13,6 +13,7 @@ use crate::network;
 use crate::network::{Network, PATIENCE};
 use crate::recount::{self, Findings};
 use crate::say::{note, say};
+use crate::stats::percentile;
 
 /// Credit that the load's account gets; its jobs hold 10 credits each.
 const CREDITS: u64 = 1_000;
@@ -156,30 +157,13 @@ fn line(outcome: &Outcome) -> anyhow::Result<Value> {
         "lost": outcome.lost,
         "double_paid": outcome.findings.double_paid,
         "imbalance": i64::try_from(outcome.findings.imbalance)?,
-        "ready_p99_s": percentile(&outcome.ready, 99),
+        "ready_p99_s": (percentile(&outcome.ready, 99) * 1e3).round() / 1e3,
     }))
-}
-
-/// The smallest time that at least `percent` of all do not exceed, seconds to the millisecond; 0 when there are none.
-fn percentile(times: &[Duration], percent: usize) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);
-    let seconds = sorted.get(rank).map_or(0.0, Duration::as_secs_f64);
-    (seconds * 1_000.0).round() / 1_000.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_ranks() {
-        let times: Vec<_> = (1..=200).rev().map(Duration::from_millis).collect();
-        let close = |percent, expected: f64| (percentile(&times, percent) - expected).abs() < 1e-9;
-        assert!(close(99, 0.198) && close(50, 0.1) && close(100, 0.2));
-        assert!(percentile(&[], 99) < 1e-9);
-    }
 
     #[test]
     fn the_same_seed_gives_the_same_moments() {

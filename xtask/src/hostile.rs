@@ -5,6 +5,7 @@
 //! much as they can, is measured by a program of the sandbox's (`sandbox/benches/hostile.rs`, which says what exactly is measured).
 
 mod figures;
+mod harms;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -20,14 +21,21 @@ use crate::network::{self, Network};
 use crate::repo;
 use crate::say::{note, say};
 use figures::{Figures, Past};
+use harms::Met;
 use watch::Peak;
 
 /// Credit that the account of the guests' submitter gets.
 const CREDITS: u64 = 1_000;
 /// Most milliseconds that a guest may go on behind its limit.
 const MOST_PAST: f64 = 50.0;
-/// Least share of an ordinary price that a guest may pay for its time: T10's factor two.
+/// Least share of an ordinary price that a guest pays for its time, or is turned away: T10's factor two.
 const LEAST_PAID: f64 = 0.5;
+/// Below this share none may run to its end: what is between depends on the machine's mood.
+const SURELY_AWAY: f64 = 0.4;
+/// Most seconds that a guest uses and does not pay for before it is turned away, by workers that are patient for one.
+const MOST_LOST: f64 = 2.0;
+/// How far what workers take for ordinary may be from what is measured here.
+const TAKEN_FOR: std::ops::RangeInclusive<f64> = 0.75..=1.33;
 
 /// What came of a guest.
 struct Seen {
@@ -44,10 +52,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let program = network::build(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (seen, alive) = runtime.block_on(besiege(&program))?;
-    table(&seen, &figures);
+    let met = runtime.block_on(harms::meet(&program, &figures, LEAST_PAID))?;
+    table(&seen, &figures, &met);
     let contained = seen.iter().filter(|seen| seen.contained.is_ok()).count();
     let worst = figures.worst();
-    let least = figures.least();
+    let lost: Vec<f64> = met.iter().filter_map(|met| met.lost).collect();
+    let stayed = met.iter().filter(|met| met.lost.is_none()).map(|met| met.pays);
     say(json!({
         "bench": "hostile",
         "guests": seen.len(),
@@ -55,18 +65,25 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "worst_ms_past_limit": figures::rounded(worst.1),
         "worst_by": worst.0,
         "worker_alive": alive,
-        "least_paid": figures::rounded(least.1),
-        "least_paid_by": least.0,
-        "paying_too_little": figures.harms.iter().filter(|(_, pays)| *pays < LEAST_PAID).count(),
+        "paying_too_little": met.len(),
+        "turned_away": lost.len(),
+        "worst_lost_s": figures::rounded(lost.iter().copied().fold(0.0, f64::max)),
+        "least_paid": figures::rounded(stayed.fold(LEAST_PAID, f64::min)),
+        "ordinary_taken_for": figures::rounded(figures.taken_for),
     }));
-    judge((contained, seen.len()), worst, least, alive)
+    harms::judge(&met, SURELY_AWAY, MOST_LOST)?;
+    ensure!(
+        TAKEN_FOR.contains(&figures.taken_for),
+        "workers take {:.2} of the ordinary price for it",
+        figures.taken_for
+    );
+    judge((contained, seen.len()), worst, alive)
 }
 
 /// Every figure that is missed is named.
 fn judge(
     (contained, guests): (usize, usize),
     worst: (&str, f64),
-    least: (&str, f64),
     alive: bool,
 ) -> anyhow::Result<()> {
     let mut missed = Vec::new();
@@ -75,12 +92,6 @@ fn judge(
     }
     if worst.1 > MOST_PAST {
         missed.push(format!("{} went on for {:.1} ms, at most {MOST_PAST}", worst.0, worst.1));
-    }
-    if least.1 < LEAST_PAID {
-        missed.push(format!(
-            "{} pays {:.6} of the ordinary price of its time, at least {LEAST_PAID}",
-            least.0, least.1
-        ));
     }
     if !alive {
         missed.push("a worker died or does no honest work any more".to_owned());
@@ -180,7 +191,7 @@ async fn honest(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn table(seen: &[Seen], figures: &Figures) {
+fn table(seen: &[Seen], figures: &Figures, met: &[Met]) {
     note(format!("{:26} {:9} {:>5}  contained by", "guest", "past, ms", "MiB"));
     for Seen { guest, contained, peak_mib } in seen {
         // Whoever refuses may be gone before anybody looks.
@@ -192,9 +203,11 @@ fn table(seen: &[Seen], figures: &Figures) {
         );
         note(format!("{:26} {past:9} {peak:>5}  {by}", guest.name));
     }
-    note(format!("{:26} {:>11}", "costly guest", "pays"));
+    note(format!("{:26} {:>11}  lost, s", "costly guest", "pays"));
     for (name, pays) in &figures.harms {
-        note(format!("{name:26} {pays:11.6}"));
+        let lost = met.iter().find(|met| met.name == name).and_then(|met| met.lost);
+        let lost = lost.map_or("-".to_owned(), |lost| format!("{lost:.1}"));
+        note(format!("{name:26} {pays:11.6}  {lost:>7}"));
     }
 }
 
@@ -204,13 +217,12 @@ mod tests {
 
     #[test]
     fn every_missed_figure_is_named() {
-        assert!(judge((3, 3), ("a", 50.0), ("b", 0.5), true).is_ok());
-        let missed = |contained, worst, least, alive| {
-            judge((contained, 3), ("a", worst), ("b", least), alive).unwrap_err().to_string()
+        assert!(judge((3, 3), ("a", 50.0), true).is_ok());
+        let missed = |contained, worst, alive| {
+            judge((contained, 3), ("a", worst), alive).unwrap_err().to_string()
         };
-        assert_eq!(missed(2, 1.0, 1.0, true), "1 guests are not contained");
-        assert_eq!(missed(3, 50.1, 1.0, true), "a went on for 50.1 ms, at most 50");
-        assert!(missed(3, 1.0, 0.49, true).starts_with("b pays 0.490000"));
-        assert!(missed(3, 1.0, 1.0, false).contains("worker died"));
+        assert_eq!(missed(2, 1.0, true), "1 guests are not contained");
+        assert_eq!(missed(3, 50.1, true), "a went on for 50.1 ms, at most 50");
+        assert!(missed(3, 1.0, false).contains("worker died"));
     }
 }

@@ -40,6 +40,17 @@ pub(crate) fn job(tasks: u32) -> anyhow::Result<Job> {
 /// Submits the load and collects every result, through any number of restarts. `counter` counts the results.
 pub(crate) async fn run(client: &Client, tasks: u32, counter: &AtomicU64) -> anyhow::Result<Seen> {
     let job = submit(client, &job(tasks)?).await?;
+    let results = collect(&job, tasks, counter, &number).await?;
+    Ok(Seen { job, results })
+}
+
+/// Collects the results of a job whose tasks give their inputs back, through any number of restarts.
+pub(crate) async fn collect(
+    job: &JobHandle,
+    tasks: u32,
+    counter: &AtomicU64,
+    input: &impl Fn(u32) -> Vec<u8>,
+) -> anyhow::Result<BTreeMap<u32, TaskResult>> {
     let mut stream = job.results();
     let mut results = BTreeMap::new();
     let mut heard = Instant::now();
@@ -47,7 +58,7 @@ pub(crate) async fn run(client: &Client, tasks: u32, counter: &AtomicU64) -> any
         match stream.next().await {
             Ok(None) => break,
             Ok(Some(result)) => {
-                check(&result)?;
+                expect(&result, &input(result.task))?;
                 counter.fetch_add(1, Ordering::Relaxed);
                 let before = results.insert(result.task, result);
                 ensure!(before.is_none(), "the stream gave a task twice: {before:?}");
@@ -57,7 +68,7 @@ pub(crate) async fn run(client: &Client, tasks: u32, counter: &AtomicU64) -> any
         }
     }
     ensure!(results.len() == tasks as usize, "{} of {tasks} tasks had results", results.len());
-    Ok(Seen { job, results })
+    Ok(results)
 }
 
 /// Everything the job's stream says now, from its beginning.
@@ -95,10 +106,17 @@ async fn wait(error: Error, since: Instant) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The output of a task is its input.
-fn check(result: &TaskResult) -> anyhow::Result<()> {
-    let expected = format!("{}\n", FROM + u64::from(result.task)).into_bytes();
-    let good = result.failure.is_none() && result.output.as_deref() == Some(&expected[..]);
+/// The output of a task of [`job`] is its number.
+pub(crate) fn check(result: &TaskResult) -> anyhow::Result<()> {
+    expect(result, &number(result.task))
+}
+
+fn number(task: u32) -> Vec<u8> {
+    format!("{}\n", FROM + u64::from(task)).into_bytes()
+}
+
+fn expect(result: &TaskResult, input: &[u8]) -> anyhow::Result<()> {
+    let good = result.failure.is_none() && result.output.as_deref() == Some(input);
     ensure!(good, "task {} did not give its input back: {result:?}", result.task);
     Ok(())
 }

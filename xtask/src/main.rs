@@ -19,6 +19,7 @@ mod recount;
 mod repo;
 mod say;
 mod setup;
+mod stats;
 mod test;
 mod tidy;
 

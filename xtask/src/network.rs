@@ -121,9 +121,19 @@ impl Network {
 
     /// Starts a worker of an owner of its own.
     pub(crate) fn join(&mut self, name: &str, slots: u32) -> anyhow::Result<()> {
+        self.join_as(name, slots, &[])
+    }
+
+    /// The same with further options of `worker join`.
+    pub(crate) fn join_as(
+        &mut self,
+        name: &str,
+        slots: u32,
+        options: &[&str],
+    ) -> anyhow::Result<()> {
         let state = self.folder.join(name);
         let mut command = self.worker(&state);
-        command.args(["join", "--slots", &slots.to_string()]);
+        command.args(["join", "--slots", &slots.to_string()]).args(options);
         let mut process = Child::start(&mut command, name, &self.folder)?;
         // The first line says as which host it joined, or why it could not; from then on its keys exist.
         let line = process.line(PATIENCE)?;

@@ -426,7 +426,8 @@ fn bulk() -> Vec<Micro> {
         of("MemoryFill of 32 MiB", fill(I::I32Const(32 << 20))).once(),
         of("MemoryCopy of 16 bytes", copy(I::I32Const(16))),
         of("MemoryCopy of 16 KiB", copy(I::I32Const(16 << 10))),
-        of("MemoryCopy of 32 MiB", far(40 << 20)).once(),
+        // It waits for memory, whose bandwidth is shared with whatever else the machine does: measured at 0.50 and at 0.35.
+        of("MemoryCopy of 32 MiB", far(40 << 20)).once().waiting(),
         of("TableFill of 4000", table_fill),
         of("TableCopy of 3900", table_copy),
         of("MemoryGrow by nothing", vec![I::I32Const(0), I::MemoryGrow(0), I::Drop]),

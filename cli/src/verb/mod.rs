@@ -13,6 +13,7 @@ pub mod run;
 pub mod submit;
 pub mod verify;
 pub mod worker;
+mod worth;
 
 use std::path::{Path, PathBuf};
 

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tallymill_protocol::{Digest, Limits, Micros, Policy};
+use tallymill_protocol::{Digest, Limits, Micros, Policy, Tariff};
 use tallymill_sandbox::TaskResult;
 use tallymill_sdk::Job;
 
-use super::{client, job, limits, named_files, pair, read, run};
+use super::{client, job, limits, named_files, pair, read, run, worth};
 use crate::args::{Common, SubmitArgs};
 use crate::fault::Usage;
 use crate::ui;
@@ -26,9 +26,11 @@ pub async fn quote(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode
         Some(limits) => Some(client.quote(&job.clone().limits(limits)).await?.cap),
         None => None,
     };
+    let share = worth::share(&sample, &tariff(&args));
     if common.json {
         let mut shown = serde_json::to_value(&quote)?;
         shown["estimate"] = estimate.map(|price| price.to_string()).into();
+        shown["share"] = share.map(|share| share.json()).into();
         ui::json(&shown)?;
     } else {
         if let Some(estimate) = estimate {
@@ -41,6 +43,7 @@ pub async fn quote(common: &Common, args: SubmitArgs) -> anyhow::Result<ExitCode
         ui::line(format!("{} tasks", job.tasks()));
         ui::line(format!("at most {} credits each", ui::credits(quote.per_task)));
         ui::line(format!("at most {} credits in all", ui::credits(quote.cap)));
+        share.into_iter().for_each(|share| ui::line(share.words()));
         warn(&quote.warnings);
     }
     Ok(ExitCode::SUCCESS)
@@ -83,6 +86,10 @@ fn typical(runs: &[TaskResult]) -> Option<Limits> {
     })
 }
 
+fn tariff(args: &SubmitArgs) -> Tariff {
+    Tariff { fuel: args.tariff, task: args.task_price, ..Tariff::default() }
+}
+
 /// The job, and what some inputs used that were tried here, if they are to be.
 fn build(args: &SubmitArgs, tries: bool) -> anyhow::Result<(Job, Vec<TaskResult>)> {
     let module = read(&args.module)?;
@@ -97,6 +104,7 @@ fn build(args: &SubmitArgs, tries: bool) -> anyhow::Result<(Job, Vec<TaskResult>
         .title(args.title.as_deref().unwrap_or(&name))
         .policy(policy)
         .priority(args.priority)
+        .tariff(tariff(args))
         .lifetime(args.hours.saturating_mul(3_600 * Micros::SECOND));
     job = match &args.seed {
         Some(seed) => job.seed(seed_of(seed)?),

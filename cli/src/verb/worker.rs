@@ -67,6 +67,8 @@ async fn start(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result
     let mut options = Options::new(common.url.clone(), state);
     options.slots = args.slots;
     options.cache_quota = args.cache;
+    options.least_pay = args.least_pay;
+    options.patience = Duration::from_secs(args.patience);
     options.rules = rules(args)?;
     let mut launcher = Launcher::current_exe().context("failed to find this program's own file")?;
     options.strangers = strangers(&launcher, args.allow_unconfined);

@@ -2,9 +2,11 @@
 
 use tallymill_protocol::Outcome;
 use tallymill_protocol::snapshot::max_len;
+use tallymill_protocol::work::VoidCause;
 
+use crate::launch::Broken;
 use crate::segment::SegmentSpec;
-use crate::task::{TaskResult, TaskSpec};
+use crate::task::{TaskResult, TaskSpec, Void};
 use crate::wire::{self, OVERHEAD};
 
 /// The longest frame that a child which runs `task` can honestly send.
@@ -34,4 +36,19 @@ pub(super) fn plausible(
         (result.bytes_in == bytes_in, "another length of input"),
     ];
     holds.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
+}
+
+/// The void that a broken child stands for.
+pub(super) fn ended(broken: Broken) -> Void {
+    match broken {
+        Broken::Died(how) => Void::new(VoidCause::ChildDied, how),
+        Broken::Nonsense(what) => {
+            Void::new(VoidCause::ChildDied, format!("it was ended for what it sent: {what}"))
+        }
+    }
+}
+
+/// The void of a child that sent what cannot be.
+pub(super) fn nonsense(what: &str) -> Void {
+    ended(Broken::Nonsense(what.to_owned()))
 }

@@ -1,14 +1,14 @@
 //! Guests in processes of their own: what crosses the border, and what happens when a process dies.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tallymill_meter::SLICE;
 use tallymill_protocol::work::VoidCause;
 use tallymill_protocol::{Limits, Outcome, TaskIndex};
 use tallymill_sandbox::{
-    CompileLimits, Control, JobSpec, Launcher, PrepareError, Runner, TaskResult, TaskSpec, Void,
-    prepare, screen,
+    CompileLimits, Control, JobSpec, Launcher, Patience, PrepareError, Runner, TaskResult,
+    TaskSpec, Void, ordinary_rate, prepare, screen,
 };
 
 use crate::guest::{
@@ -280,6 +280,46 @@ fn stopping_all_reaches_tasks_not_sent_yet() {
     assert!(results.iter().all(|result| result.as_ref().unwrap().outcome == Outcome::Stopped));
     let after = runner.run_one(&task(endless(), b"e"), &Control::new().unwrap()).unwrap();
     assert_eq!(after.outcome, Outcome::Exited(0));
+}
+
+#[test]
+fn what_pays_too_little_is_ended_and_what_waits_behind_it_given_back() {
+    let mut runner = runner(SOME_SPIN, HOUR);
+    let with = |fuel_per_us| {
+        Control::new().unwrap().with_patience(Some(Patience { beyond_us: 300_000, fuel_per_us }))
+    };
+    let tasks = batch(endless(), ["e", "spin", "e"].map(|text| text.as_bytes().to_vec()));
+    let control = with(u64::MAX / 2);
+    let results = run_all(&mut runner, &tasks, &control);
+    assert!(control.is_out_of_patience());
+    assert_eq!(results[0].as_ref().unwrap().outcome, Outcome::Exited(0));
+    let void = |at: usize| results[at].clone().unwrap_err();
+    assert_eq!((void(1).cause, void(2).cause), (VoidCause::OwnerLimit, VoidCause::Withdrawn));
+    assert!(void(1).detail.contains("paid for 0.0 s"), "{}", void(1).detail);
+    // The same for one who asks a price that any fuel pays.
+    let control = with(1);
+    let results = std::thread::scope(|scope| {
+        let running = scope.spawn(|| run_all(&mut runner, &tasks, &control));
+        once_running(&control, 1);
+        let begun = Instant::now();
+        // Until it would have been ended long ago.
+        while begun.elapsed() < Duration::from_secs(1) {
+            assert!(!running.is_finished(), "it was ended");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        control.stop_all();
+        running.join().unwrap()
+    });
+    assert_eq!(results[1].as_ref().unwrap().outcome, Outcome::Stopped);
+    assert!(!control.is_out_of_patience());
+}
+
+#[test]
+fn ordinary_work_pays_alike_whenever_it_is_asked() {
+    let [one, other] = [(); 2].map(|()| ordinary_rate(&launcher()).unwrap());
+    // Fuel a microsecond: a tenth of what slow machines do, and ten times what fast ones do.
+    assert!((2_000..2_000_000).contains(&one), "{one}");
+    assert!(one < 4 * other && other < 4 * one, "{one} and {other}");
 }
 
 #[test]

@@ -118,7 +118,13 @@ impl Agent {
         (reports, uploads)
     }
 
-    fn request(&self, polls: bool, reports: Vec<ReportUpload>, voids: &[VoidEntry]) -> WorkRequest {
+    fn request(
+        &mut self,
+        polls: bool,
+        reports: Vec<ReportUpload>,
+        voids: &[VoidEntry],
+    ) -> WorkRequest {
+        let accept = self.accept();
         let progress = self.held.values().take(1024).map(|held| Progress {
             attempt: held.lease.attempt,
             tasks: held.done,
@@ -136,7 +142,7 @@ impl Agent {
             min_tariff: self.options.rules.min_tariff,
             features: List::default(),
             round_trip: self.round_trip,
-            accept: self.options.rules.accept(),
+            accept,
             voids: List(voids.to_vec()),
         }
     }

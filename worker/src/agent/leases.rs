@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tallymill_protocol::work::{Grant, VoidCause};
-use tallymill_protocol::{AttemptId, Lease, LeaseDigest, MAX_LEASE_TASKS, Micros, TaskIndex};
+use tallymill_protocol::{
+    AccountId, AttemptId, Lease, LeaseDigest, MAX_LEASE_TASKS, Micros, TaskIndex,
+};
 use tallymill_sandbox::{TaskSpec, Void};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -36,6 +38,8 @@ pub(super) struct Held {
     pub(super) fuel: u64,
     pub(super) done: u32,
     pub(super) stopped: bool,
+    /// Whose job it is, once that is known.
+    pub(super) submitter: Option<AccountId>,
     module: Option<Prepared>,
     /// Of a long task, the segment that the lease is about.
     part: Option<Part>,
@@ -52,8 +56,8 @@ impl Held {
     fn new(lease: Lease, digest: LeaseDigest) -> Self {
         let left = lease.count;
         let (ready, runs) = (VecDeque::new(), HashMap::new());
-        let (fuel, done, stopped, module, part) = (0, 0, false, None, None);
-        Self { lease, digest, left, fuel, done, stopped, module, part, ready, runs }
+        let (fuel, done, stopped, submitter, module, part) = (0, 0, false, None, None, None);
+        Self { lease, digest, left, fuel, done, stopped, submitter, module, part, ready, runs }
     }
 
     /// Whether every task has its result.
@@ -136,12 +140,17 @@ impl Agent {
         match loaded {
             Ok(Loaded { module, tasks, manifest, part }) => {
                 (held.module, held.part) = (Some(module), part);
+                held.submitter = Some(manifest.submitter);
                 held.ready = tasks.into();
                 if self.manifests.len() >= 64 {
                     self.manifests.clear();
                 }
-                self.manifests.insert(held.lease.job, manifest);
+                self.manifests.insert(held.lease.job, manifest.clone());
                 self.queue.push_back(attempt);
+                let refusal = self.debts.refusal(manifest.submitter, std::time::Instant::now());
+                if let Some(why) = refusal {
+                    self.withdraw(attempt, &why);
+                }
             }
             Err(GrantError::Void(void)) => self.give_up(attempt, &void),
             Err(error) => {
@@ -164,7 +173,7 @@ impl Agent {
         tasks.into_iter().for_each(|task| self.void(attempt, task, void));
     }
 
-    fn withdraw(&mut self, attempt: AttemptId, why: &str) {
+    pub(super) fn withdraw(&mut self, attempt: AttemptId, why: &str) {
         self.give_up(attempt, &Void::new(VoidCause::Withdrawn, why));
         if let Some(held) = self.held.get(&attempt) {
             held.runs.values().for_each(|run| run.control.withdraw());
@@ -213,8 +222,12 @@ impl Agent {
     fn start_run(&mut self, attempt: AttemptId, tasks: Vec<TaskSpec>) -> std::io::Result<()> {
         let Some(held) = self.held.get_mut(&attempt) else { return Ok(()) };
         let Some(module) = held.module else { return Ok(()) };
+        let patience = held.submitter.and_then(|submitter| {
+            let now = std::time::Instant::now();
+            self.debts.patience(submitter, &held.lease.tariff, tasks.len(), now)
+        });
         let control = match Control::new() {
-            Ok(control) => Arc::new(control),
+            Ok(control) => Arc::new(control.with_patience(patience)),
             Err(error) => {
                 tasks.into_iter().rev().for_each(|task| held.ready.push_front(task));
                 return Err(error);
@@ -269,9 +282,19 @@ impl Agent {
             Ok(done) => {
                 held.done += 1;
                 held.fuel = held.fuel.saturating_add(done.receipt.fuel);
+                let payer = held.submitter.map(|submitter| (submitter, held.lease.tariff));
+                if let Some((submitter, tariff)) = payer {
+                    self.book(submitter, &tariff, &done.receipt);
+                }
                 self.keep(done);
             }
-            Err(void) => self.void(attempt, task, &void),
+            Err(void) => {
+                let run = held.runs.get(&run);
+                let late = run.is_some_and(|run| run.control.is_out_of_patience());
+                let submitter = held.submitter.filter(|_| late);
+                self.void(attempt, task, &void);
+                submitter.into_iter().for_each(|submitter| self.lose_patience(submitter));
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod disk;
 mod fake;
 mod forged;
 mod keeping;
+mod paying;
 mod steps;
 mod taken_over;
 mod world;

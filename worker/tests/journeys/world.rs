@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use tallymill_protocol::work::VoidCause;
@@ -12,7 +12,7 @@ use tallymill_worker::{
     Control, Execute, Finished, Handle, Options, Placement, Prepared, Status, Worker, join,
 };
 
-use crate::fake::Fake;
+use crate::fake::{Fake, Inner};
 
 /// Echoes its input; can block until it is steered.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub struct Echo {
     pub large: AtomicBool,
     /// Claims more fuel than any lease allows.
     pub greedy: AtomicBool,
+    /// Processor time that it claims of each task, µs.
+    pub slow: AtomicU64,
 }
 
 impl Echo {
@@ -60,6 +62,7 @@ impl Execute for Echo {
             let output =
                 if self.large.load(SeqCst) { Self::LARGE.to_vec() } else { task.input.to_vec() };
             let mut result = result(task, output, outcome);
+            result.cpu_time_us = self.slow.load(SeqCst).max(1);
             if self.greedy.load(SeqCst) {
                 result.fuel = u64::MAX;
             }
@@ -79,6 +82,10 @@ impl Execute for Echo {
         let plain = result(&segment.task, output, Outcome::Paused);
         let result = TaskResult { bytes_in: segment.bytes_in(), ..plain };
         Ok(SegmentResult { result, after: Digest::of(b"after"), steps: 3 })
+    }
+
+    fn ordinary_rate(&self) -> Option<u64> {
+        Some(100_000)
     }
 
     fn engine(&self) -> &'static str {
@@ -146,6 +153,16 @@ impl World {
         let handle = self.handle.as_mut().unwrap();
         let waited = tokio::time::timeout(Duration::from_secs(30), handle.until(pleases)).await;
         waited.unwrap_or_else(|_| panic!("never: {:?}", self.handle.as_ref().unwrap().status()))
+    }
+
+    /// Waits until the coordinator has seen what pleases.
+    pub async fn until_fake(&self, mut pleases: impl FnMut(&Inner) -> bool) {
+        let seen = async {
+            while !pleases(&self.fake.lock()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap();
     }
 
     pub async fn finish(&mut self) {

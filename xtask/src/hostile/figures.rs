@@ -34,6 +34,10 @@ pub(super) struct Figures {
     pub(super) past: BTreeMap<String, Past>,
     /// What guests pay that cost as much as they can, as a share of the ordinary price; the least first.
     pub(super) harms: Vec<(String, f64)>,
+    /// What a unit of fuel takes in ordinary work, ns.
+    typical: f64,
+    /// What workers take it for, as a share of that.
+    pub(super) taken_for: f64,
 }
 
 impl Figures {
@@ -43,9 +47,18 @@ impl Figures {
         all.max_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or(("nobody", f64::INFINITY))
     }
 
-    /// The guest that pays least, and how much.
-    pub(super) fn least(&self) -> (&str, f64) {
-        self.harms.first().map_or(("nobody", 0.0), |(name, pays)| (name, *pays))
+    /// What a guest pays.
+    pub(super) fn pays(&self, name: &str) -> anyhow::Result<f64> {
+        let known = self.harms.iter().find(|(known, _)| known == name);
+        known.map(|(_, pays)| *pays).with_context(|| format!("{name} was not measured"))
+    }
+
+    /// The fuel that ordinary work uses in so many nanoseconds.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
+    pub(super) fn fuel_of(&self, ns: f64) -> anyhow::Result<u64> {
+        let fuel = ns / self.typical;
+        anyhow::ensure!((1.0..1e18).contains(&fuel), "ordinary work takes {} ns", self.typical);
+        Ok(fuel as u64)
     }
 }
 
@@ -67,6 +80,8 @@ fn read(said: &str) -> anyhow::Result<Figures> {
         if let Some(guest) = line["guest"].as_str() {
             let past = Past { limit: number("past_ms")?, stop: number("stop_ms")? };
             figures.past.insert(guest.to_owned(), past);
+        } else if let Some(typical) = line["typical_ns"].as_f64() {
+            (figures.typical, figures.taken_for) = (typical, number("taken_for")?);
         } else if let Some(harm) = line["harm"].as_str() {
             let past = Past { limit: 0.0, stop: number("stop_ms")? };
             figures.past.insert(harm.to_owned(), past);
@@ -89,17 +104,19 @@ mod tests {
     #[test]
     fn lines_become_figures() {
         let said = "noise\n{\"guest\":\"a\",\"past_ms\":1.5,\"stop_ms\":2.0}\n{\"guest\":\"b\",\"past_ms\":1.0,\"stop_ms\":0.0}
-{\"ordinary\":\"o\",\"pays\":1.0}\n{\"harm\":\"x\",\"pays\":0.9,\"stop_ms\":3.0}\n{\"harm\":\"y\",\"pays\":0.2,\"stop_ms\":0.1}";
+{\"typical_ns\":0.01,\"taken_for\":1.1}\n{\"ordinary\":\"o\",\"pays\":1.0}\n{\"harm\":\"x\",\"pays\":0.9,\"stop_ms\":3.0}\n{\"harm\":\"y\",\"pays\":0.2,\"stop_ms\":0.1}";
         let figures = read(said).unwrap();
         assert_eq!(figures.worst(), ("x", 3.0));
-        assert_eq!(figures.least(), ("y", 0.2));
         assert_eq!(figures.past["b"].to_string(), "1.00");
+        assert_eq!((figures.fuel_of(50.0).unwrap(), figures.taken_for), (5_000, 1.1));
+        assert_eq!(figures.pays("x").unwrap(), 0.9);
+        assert!(figures.pays("z").is_err());
         assert!(read("{\"guest\":\"a\",\"past_ms\":1}").is_err());
     }
 
     #[test]
     fn nothing_measured_is_nothing_held() {
         assert_eq!(Figures::default().worst().1, f64::INFINITY);
-        assert_eq!(Figures::default().least().1, 0.0);
+        assert!(Figures::default().fuel_of(1.0).is_err());
     }
 }
