@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: figures of this machine, one JSON line each.
 
+mod crowd;
 mod latency;
 mod submit;
 
@@ -39,6 +40,18 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 1_000_000)]
         tasks: u32,
     },
+    /// Hosts that are connected and wait for work which does not come.
+    Idle {
+        /// Number of hosts.
+        #[arg(long, default_value_t = 10_000)]
+        workers: u32,
+    },
+    /// Hosts that run synthetic tasks of two seconds and report them, signed.
+    Active {
+        /// Number of hosts.
+        #[arg(long, default_value_t = 10_000)]
+        hosts: u32,
+    },
     /// What metering costs: CPU time of metered kernels against plain, engine-guarded and native.
     Meter(measure::Meter),
     /// Processor time of starting: a task in its process, through the process boundary, a module from the cache.
@@ -56,6 +69,12 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
             let [median, worst] = latency::MOST;
             let most = [("p50_ms", median), ("p99_ms", worst)];
             judge(runtime()?.block_on(latency::run(*tasks))?, &most)
+        }
+        Bench::Idle { workers } => {
+            judge(runtime()?.block_on(crowd::idle(*workers))?, &crowd::MOST_IDLE)
+        }
+        Bench::Active { hosts } => {
+            judge(runtime()?.block_on(crowd::active(*hosts))?, &crowd::MOST_ACTIVE)
         }
         Bench::Submit { tasks } => judge(runtime()?.block_on(submit::run(*tasks))?, &submit::MOST),
         Bench::Meter(options) => measure::meter(options),

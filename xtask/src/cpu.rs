@@ -30,8 +30,13 @@ pub(crate) fn peak_mib(process: u32) -> anyhow::Result<u64> {
 
 /// The physical memory the process holds now, MiB.
 pub(crate) fn resident_mib(process: u32) -> anyhow::Result<u64> {
+    Ok(resident_kib(process)? / 1024)
+}
+
+/// The physical memory the process holds now, KiB.
+pub(crate) fn resident_kib(process: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    kib(&status, "VmRSS:").map(|kib| kib / 1024).context("/proc/PID/status has no VmRSS line")
+    kib(&status, "VmRSS:").context("/proc/PID/status has no VmRSS line")
 }
 
 /// The most physical memory a process ever held, KiB; nothing if it has ended.

@@ -15,11 +15,14 @@ mod measure;
 mod network;
 mod node;
 mod portable;
+mod powercut;
+mod random;
 mod recount;
 mod repo;
 mod say;
 mod setup;
 mod stats;
+mod swarm;
 mod test;
 mod tidy;
 
@@ -58,6 +61,11 @@ enum Command {
     Deny,
     /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
     Crash(crash::Options),
+    /// Cut the power in the middle of the database's commits and count what was lost; one JSON line.
+    Powercut(powercut::Options),
+    /// What `powercut` cuts the power of.
+    #[command(hide = true)]
+    PowercutWriter(powercut::Writer),
     /// Send guests that mean harm through a network, and measure what they cost; one JSON line.
     Hostile,
     /// Run the same metered modules on every engine and compare; one JSON line.
@@ -76,6 +84,8 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Deny => deny::run(),
         Command::Crash(options) => crash::run(&options),
+        Command::Powercut(options) => powercut::run(&options),
+        Command::PowercutWriter(writer) => writer.run(),
         Command::Hostile => hostile::run(),
         Command::Portable(options) => portable::run(&options),
     };

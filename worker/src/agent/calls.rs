@@ -30,6 +30,8 @@ type Large = (Digest, std::path::PathBuf);
 pub(super) struct Call {
     number: u64,
     polls: bool,
+    /// Whether another call was made while this one waited, which ends it.
+    hushed: bool,
     roots: Vec<Digest>,
     voids: Vec<VoidEntry>,
     pub(super) abort: AbortHandle,
@@ -92,7 +94,8 @@ impl Agent {
             let _ = events.send(Event::Replied(number, reply)).await;
         });
         let (abort, began) = (task.abort_handle(), Instant::now());
-        self.calls.push(Call { number, polls, roots, voids, abort, began });
+        self.calls.iter_mut().for_each(|call| call.hushed = true);
+        self.calls.push(Call { number, polls, hushed: false, roots, voids, abort, began });
     }
 
     fn unsent_reports(&self) -> (Vec<(Digest, ReportUpload)>, Vec<Large>) {
@@ -170,7 +173,9 @@ impl Agent {
         if !call.polls {
             self.round_trip = u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         } else if reply.grants.0.is_empty() {
-            self.poll_after = call.began + PAUSE;
+            if !call.hushed {
+                self.poll_after = call.began + PAUSE;
+            }
             self.now.reasons = reply.reasons.0.into_iter().map(|reason| reason.0).collect();
         }
         self.in_flight.retain(|root| !call.roots.contains(root));
