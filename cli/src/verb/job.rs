@@ -7,14 +7,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tallymill_sdk::model::JobView;
-use tallymill_sdk::{JobHandle, Order, TaskResult};
+use tallymill_sdk::{Error, JobHandle, Order, TaskResult};
 
 use super::{client, handle};
 use crate::args::{Common, JobVerb};
 use crate::ui;
 
-/// Lost connections in a row that end the reading of results: six seconds, in which a coordinator starts again.
+/// Lost connections in a row that end the reading of results, or the watching of a job: some seconds, in which a coordinator
+/// starts again.
 const TRIES: u32 = 6;
+/// Between two looks at a job that is watched.
+const LOOK: Duration = Duration::from_millis(500);
 
 pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
     match verb {
@@ -116,11 +119,28 @@ async fn follow(common: &Common, job: &JobHandle) -> anyhow::Result<JobView> {
             said = view.decided();
             ui::note(format!("{said} of {} decided", view.tasks));
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        view = job.progress().await?;
+        tokio::time::sleep(LOOK).await;
+        view = again(job).await?;
     }
     bar.finish_and_clear();
     Ok(view)
+}
+
+/// The job's totals; a coordinator that is away for a moment is asked again.
+async fn again(job: &JobHandle) -> Result<JobView, Error> {
+    let mut lost = 0;
+    loop {
+        match job.progress().await {
+            Err(Error::Unreachable { .. } | Error::Busy(_)) if lost + 1 < TRIES => {
+                if lost == 0 {
+                    ui::note("the coordinator does not answer; trying again");
+                }
+                lost += 1;
+                tokio::time::sleep(LOOK * (1 << lost)).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 fn finish(common: &Common, view: &JobView) -> anyhow::Result<ExitCode> {

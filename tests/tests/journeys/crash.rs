@@ -15,6 +15,9 @@ fn nothing_is_lost(network: &Network, job: &str) {
 fn a_killed_coordinator_loses_no_result_and_no_credit() {
     let mut network = Network::start(2);
     let job = network.submit(&guest("mersenne"), "2..=1820", &["--fuel", "1200000000"]);
+    let mut watch = command(network.folder.path());
+    watch.args(["--json", "--url", &network.url, "--key", "operator.key", "job", "watch", &job]);
+    let mut watch = Part::start(&mut watch, network.folder.path(), "watch");
     for kill in 1..=3 {
         // The first in the middle of the job, the others while it recovers.
         let seen = if kill == 1 { network.until_running(&job, 1) } else { network.job(&job) };
@@ -24,6 +27,8 @@ fn a_killed_coordinator_loses_no_result_and_no_credit() {
         assert!(after >= before, "{before} decided before kill {kill}, {after} after");
     }
     nothing_is_lost(&network, &job);
+    assert_eq!(watch.says()["state"], "finished", "who watches it is not sent away");
+    assert_eq!(watch.ended(), Some(0));
 }
 
 /// The process of this parent whose command line has this word.
