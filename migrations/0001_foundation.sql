@@ -1,5 +1,5 @@
 -- The first schema: what the engine must find again after a crash, and what people and auditors read.
--- Shared by SQLite and PostgreSQL. Ids, keys and digests are BLOB, times BIGINT microseconds, money BIGINT micro-credits.
+-- Shared by SQLite and PostgreSQL. Ids, keys and digests are BLOB (which PostgreSQL reads as BYTEA), times BIGINT microseconds, money BIGINT micro-credits.
 
 -- Facts about this database: network, coordinator key, commit sequence, high-water mark of the clock.
 CREATE TABLE meta (

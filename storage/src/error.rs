@@ -15,12 +15,12 @@ pub struct CorruptRow {
 /// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file cannot be opened or written.
+    /// The file cannot be opened or written, or the server not be reached.
     #[error("open the database {path}")]
     Database {
-        /// The file.
+        /// The file, or the server's address without its password.
         path: String,
-        /// What SQLite says.
+        /// What the database says.
         source: sqlx::Error,
     },
     /// A migration failed and was rolled back.
@@ -28,7 +28,7 @@ pub enum OpenError {
     Migration {
         /// Its number.
         version: i64,
-        /// What SQLite says.
+        /// What the database says.
         source: sqlx::Error,
     },
     /// A newer program wrote this database.
@@ -51,12 +51,12 @@ pub enum OpenError {
         /// Who asks.
         expected: String,
     },
-    /// The file system cannot give what durability needs.
+    /// The file system or the server cannot give what durability needs.
     #[error("make {path} durable: {setting} is {found}, not {expected}")]
     Durability {
-        /// The file.
+        /// The file, or the server's address.
         path: String,
-        /// The pragma.
+        /// The setting.
         setting: &'static str,
         /// What it is.
         found: String,

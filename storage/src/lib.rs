@@ -1,4 +1,5 @@
-//! Storage: one trait per aggregate, a memory and an SQLite back end behind them, and the embedded migrations.
+//! Storage: one trait per aggregate, back ends in memory, on SQLite and on PostgreSQL behind them, and the embedded
+//! migrations. The two SQL back ends are one store (`sql/`) over what differs between them.
 //!
 //! The engine decides in memory and hands over a [`Batch`]; [`Commits::commit`] makes it durable in one transaction that
 //! first checks that the shards still belong to this epoch and that no commit is missing. Everything else here reads
@@ -10,12 +11,17 @@
 mod error;
 mod memory;
 mod names;
+mod place;
+mod postgres;
 mod records;
+mod sql;
 mod sqlite;
 mod traits;
 
 pub use error::{CommitError, CorruptRow, LoadError, OpenError, ReadError};
 pub use memory::MemoryStore;
+pub use place::Place;
+pub use postgres::{PlaceError, PostgresStore, Server};
 pub use sqlite::SqliteStore;
 pub use tallymill_engine::rows::{self, Batch, Identity, Snapshot};
 pub use traits::{

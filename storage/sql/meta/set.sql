@@ -1,2 +1,3 @@
-INSERT INTO meta (name, value) VALUES ($1, $2)
+INSERT INTO meta (name, value)
+VALUES {rows}
 ON CONFLICT (name) DO UPDATE SET value = excluded.value

@@ -1,113 +1,37 @@
 //! Rows as a database holds them, and how they become the engine's rows: everything is checked, nothing is assumed.
 
+mod cell;
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use tallymill_engine::rows::{
-    AccountRow, AccountStatus, AdminRow, BalanceRow, BlobRow, FaultKind, HostRow, JobRow, JobState,
-    KeyRow, LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReplicaState, ReportRow,
-    SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState, TransferRow, VoidRow,
+    AccountRow, AdminRow, BalanceRow, BlobRow, Counters, HostRow, JobRow, KeyRow, LeaseRow,
+    OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReportRow, SegmentRow, SuspensionRow, TaskRow,
+    TransferRow, VoidRow,
 };
-use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer, TransferKind};
-use tallymill_protocol::{
-    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Message, Micros,
-    Outcome, SignedBytes, TaskIndex,
-};
+use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer};
+use tallymill_protocol::{Digest, HostId, JobId, LeaseDigest, Outcome, SignedBytes};
 
-use crate::names::{Named, keep};
 use crate::{CorruptRow, Decided, Leaf};
+use cell::{Cell, Shown};
 
-/// A stored value that becomes a `T`; `None` when it is none.
-pub(crate) trait Cell<T> {
-    /// The value.
-    fn value(&self) -> Option<T>;
-}
-
-macro_rules! cells {
-    ($($from:ty => $to:ty: |$cell:ident| $value:expr;)*) => {$(
-        impl Cell<$to> for $from {
-            fn value(&self) -> Option<$to> {
-                let $cell = self;
-                $value
-            }
-        }
-    )*};
-}
-
-macro_rules! ids {
-    ($($id:ident),*) => { cells! { $(Vec<u8> => $id: |bytes| $id::from_slice(bytes);)* } };
-}
-ids!(AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest);
-
-macro_rules! names {
-    ($($name:ident),*) => { cells! { $(String => $name: |text| $name::from_name(text);)* } };
-}
-names!(AccountStatus, FaultKind, JobState, ReplicaState, SuspensionKind, TaskState, TransferKind);
-
-cells! {
-    i64 => u64: |number| u64::try_from(*number).ok();
-    i64 => u32: |number| u32::try_from(*number).ok();
-    i64 => u8: |number| u8::try_from(*number).ok();
-    i64 => i64: |number| Some(*number);
-    bool => bool: |truth| Some(*truth);
-    i64 => Amount: |number| Some(Amount::new(*number));
-    i64 => Micros: |number| u64::try_from(*number).ok().map(Micros);
-    i64 => TaskIndex: |number| u32::try_from(*number).ok().map(TaskIndex);
-    String => String: |text| Some(text.clone());
-    String => &'static str: |text| keep(text);
-    Vec<u8> => Vec<u8>: |bytes| Some(bytes.clone());
-    Vec<u8> => [u8; 32]: |bytes| bytes.as_slice().try_into().ok();
-    Vec<u8> => [u8; 8]: |bytes| bytes.as_slice().try_into().ok();
-    Vec<u8> => SignedBytes: |bytes| SignedBytes::from_bytes(bytes).ok();
-    Vec<u8> => Vec<Digest>: |bytes| digests(bytes);
-}
-
-impl<S: Cell<T>, T> Cell<Option<T>> for Option<S> {
-    fn value(&self) -> Option<Option<T>> {
-        self.as_ref().map_or(Some(None), |cell| cell.value().map(Some))
-    }
-}
-
-/// Tasks stored one after the other, four big-endian bytes each.
-impl Cell<Vec<TaskIndex>> for Option<Vec<u8>> {
-    fn value(&self) -> Option<Vec<TaskIndex>> {
-        let (tasks, rest) = self.as_deref().unwrap_or_default().as_chunks();
-        let tasks = tasks.iter().map(|task| TaskIndex(u32::from_be_bytes(*task)));
-        rest.is_empty().then(|| tasks.collect())
-    }
-}
-
-/// Digests stored one after the other.
-fn digests(bytes: &[u8]) -> Option<Vec<Digest>> {
-    let chunks = bytes.chunks_exact(32);
-    chunks.remainder().is_empty().then(|| chunks.filter_map(Digest::from_slice).collect())
-}
-
-/// A part of a row's key as people read it.
-trait Shown {
-    fn shown(&self) -> String;
-}
-
-impl Shown for Vec<u8> {
-    fn shown(&self) -> String {
-        self.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-impl Shown for i64 {
-    fn shown(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Shown for String {
-    fn shown(&self) -> String {
-        self.clone()
-    }
-}
-
-/// A row's columns as they come from the database.
-pub(crate) trait Record {
+/// A row's columns as they come from any database.
+pub trait Record:
+    for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow> + Send + Sync + 'static
+{
     /// The table, for errors.
     const TABLE: &'static str;
 }
+
+/// Columns that are read as they are: an error names no table.
+macro_rules! plain {
+    ($($columns:ty),* $(,)?) => {$(
+        impl Record for $columns {
+            const TABLE: &'static str = "";
+        }
+    )*};
+}
+plain!((i64,), (i64, i64), (Vec<u8>,), (Vec<u8>, i64), (Vec<u8>, i64, i64), (Vec<u8>, String, i64));
 
 /// Reads one column of a record.
 macro_rules! column {
@@ -150,7 +74,7 @@ record!(HostRecord of "host" by [id] => HostRow {
     last_report: Vec<u8>, settled: i64, fuel: i64, voided: i64, outvoted: i64, abandoned: i64,
 });
 record!(JobRecord of "job" by [id] => JobRow {
-    id: Vec<u8>, shard: i64, epoch: i64, number: i64, payer: Vec<u8>, submitter: Vec<u8>, module: Vec<u8>,
+    id: Vec<u8>, shard: i16, epoch: i64, number: i64, payer: Vec<u8>, submitter: Vec<u8>, module: Vec<u8>,
     title: String, envelope: Vec<u8>, state: String, tasks: i64, final_tasks: i64, failed_tasks: i64,
     provisional_tasks: i64, largest_input: i64, escrow: i64, held_granted: i64, spent: i64, fuel: i64, submitted: i64, finished: Option<i64>, deadline: i64,
 });
@@ -168,7 +92,7 @@ record!(SegmentRecord of "segment" by [job, task, segment] => SegmentRow {
     at: i64,
 });
 record!(VoidRecord of "void_run" by [id] => VoidRow {
-    id: i64, job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, fault: String, cause: i64, detail: String, at: i64,
+    id: i64, job: Vec<u8>, task: i64, host: Vec<u8>, owner: Vec<u8>, fault: String, cause: i16, detail: String, at: i64,
 });
 record!(SuspensionRecord of "suspension" by [kind, subject] => SuspensionRow {
     kind: String, subject: Vec<u8>, reason: String, at: i64,
@@ -214,6 +138,42 @@ impl TryFrom<PageRecord> for PageRow {
     }
 }
 
+/// The highest numbers of tables.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct CounterRecord {
+    job: i64,
+    transfer: i64,
+    void: i64,
+    admin: i64,
+    key: i64,
+    log: i64,
+}
+
+impl Record for CounterRecord {
+    const TABLE: &'static str = "counter";
+}
+
+impl TryFrom<CounterRecord> for Counters {
+    type Error = CorruptRow;
+
+    fn try_from(record: CounterRecord) -> Result<Self, CorruptRow> {
+        macro_rules! read {
+            ($field:ident) => {
+                column!(record, "counter", [$field], $field, stringify!($field))?
+            };
+        }
+        Ok(Self {
+            job: read!(job),
+            task: 0,
+            transfer: read!(transfer),
+            void: read!(void),
+            admin: read!(admin),
+            key: read!(key),
+            log: read!(log),
+        })
+    }
+}
+
 /// Columns of a decided task, with the output of its standing replica where the query asks for it.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct TaskRecord {
@@ -224,8 +184,8 @@ pub(crate) struct TaskRecord {
     state: String,
     host: Option<Vec<u8>>,
     cause: Option<String>,
-    outcome: Option<i64>,
-    code: Option<i64>,
+    outcome: Option<i16>,
+    code: Option<i16>,
     fuel: Option<i64>,
     output: Option<Vec<u8>>,
     output_bytes: Option<i64>,

@@ -1,16 +1,16 @@
-//! What happens when a database is opened: durability is checked, the schema brought up to date, the shards taken.
+//! What happens when a database is opened: the schema is brought up to date, the shards are taken.
 
-use std::path::Path;
-
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, Transaction};
 use tallymill_engine::rows::Identity;
 
-use super::bulk::{Bulk, cells, put};
-use super::{Hold, sql};
-use crate::{CorruptRow, OpenError, SHARDS};
+use super::backend::failed;
+use super::bulk::bulk;
+use super::value::{cells, put};
+use super::{Backend, Hold, sql};
+use crate::{CommitError, CorruptRow, OpenError, SHARDS};
 
 /// Every migration in order, with its number.
-pub(super) const MIGRATIONS: &[(i64, &str)] = &[
+pub(crate) const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../../migrations/0001_foundation.sql")),
     (2, include_str!("../../../migrations/0002_segments.sql")),
     (3, include_str!("../../../migrations/0003_given_back.sql")),
@@ -18,95 +18,105 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
     (5, include_str!("../../../migrations/0005_neighbourhoods.sql")),
 ];
 
-const BEGIN: &str = "BEGIN IMMEDIATE";
-
-/// Checks that the file system gave what was asked of it: network shares, for one, have no WAL.
-pub(super) async fn durable(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> Result<(), OpenError> {
-    let refused = |source| super::refused(path, source);
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(refused)?;
-    let sync: i64 =
-        sqlx::query_scalar("PRAGMA synchronous").fetch_one(connection).await.map_err(refused)?;
-    let found = [("journal_mode", journal, "wal"), ("synchronous", sync.to_string(), "2")];
-    match found.into_iter().find(|(_, found, expected)| found != expected) {
-        None => Ok(()),
-        Some((setting, found, expected)) => Err(OpenError::Durability {
-            path: path.display().to_string(),
-            setting,
-            found,
-            expected,
-        }),
-    }
+/// A transaction beside which no other one prepares this database.
+async fn alone<B: Backend>(
+    connection: &mut B::Connection,
+) -> Result<Transaction<'_, B>, sqlx::Error> {
+    let mut transaction = connection.begin_with(B::BEGIN).await?;
+    B::alone(&mut transaction).await?;
+    Ok(transaction)
 }
 
 /// Applies the migrations that the database does not have, each in one transaction.
-pub(super) async fn run(
-    connection: &mut SqliteConnection,
+pub(crate) async fn run<B: Backend>(
+    connection: &mut B::Connection,
     migrations: &[(i64, &'static str)],
 ) -> Result<(), OpenError> {
     let failed = |source| OpenError::Migration { version: 0, source };
-    sqlx::raw_sql(sql!("schema_version/create")).execute(&mut *connection).await.map_err(failed)?;
-    let found = version(connection).await.map_err(failed)?;
+    let found = prepare::<B>(connection).await.map_err(failed)?;
     let known = migrations.last().map_or(0, |(version, _)| *version);
     if found > known {
         return Err(OpenError::Newer { found, known });
     }
     for (version, text) in migrations {
         let version = *version;
-        apply(connection, version, text)
+        apply::<B>(connection, version, text)
             .await
             .map_err(|source| OpenError::Migration { version, source })?;
     }
     Ok(())
 }
 
-async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(sql!("schema_version/get")).fetch_one(connection).await
+/// Makes the table of versions, and says the newest.
+async fn prepare<B: Backend>(connection: &mut B::Connection) -> Result<i64, sqlx::Error> {
+    let mut transaction = alone::<B>(connection).await?;
+    B::define(&mut transaction, sql!("schema_version/create")).await?;
+    let found = version(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(found)
+}
+
+async fn version<B: Backend>(tx: &mut Transaction<'_, B>) -> Result<i64, sqlx::Error> {
+    number(tx, sql!("schema_version/get")).await
+}
+
+/// The one number that a query answers.
+async fn number<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    sql: &'static str,
+) -> Result<i64, sqlx::Error> {
+    let rows = B::rows(tx, sql, cells![]).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    B::record::<(i64,)>(row).map(|(number,)| number)
 }
 
 /// Applies one migration unless it was applied before, also by a process that starts at the same moment.
-async fn apply(
-    connection: &mut SqliteConnection,
+async fn apply<B: Backend>(
+    connection: &mut B::Connection,
     number: i64,
     text: &'static str,
 ) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
+    let mut transaction = alone::<B>(connection).await?;
     if version(&mut transaction).await? < number {
-        sqlx::raw_sql(text).execute(&mut *transaction).await?;
-        sqlx::query(sql!("schema_version/insert")).bind(number).execute(&mut *transaction).await?;
+        B::define(&mut transaction, text).await?;
+        B::execute(&mut transaction, sql!("schema_version/insert"), cells![number]).await?;
     }
     transaction.commit().await
 }
 
-/// Checks whose database it is, and takes its shards in a new epoch.
-pub(super) async fn take(
-    connection: &mut SqliteConnection,
+/// Checks whose database it is, and takes its shards in a new epoch. It waits for a commit of whoever holds them now.
+pub(super) async fn take<B: Backend>(
+    connection: &mut B::Connection,
     identity: &Identity,
 ) -> Result<Hold, OpenError> {
-    let failed = |source| super::refused(Path::new("shards"), source);
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
+    let failed = refused("shards");
+    let mut transaction = alone::<B>(connection).await.map_err(&failed)?;
     belongs(&mut transaction, "network", identity.network.as_str().as_bytes(), text).await?;
     belongs(&mut transaction, "coordinator", &identity.coordinator.0, hex).await?;
-    let last: i64 = sqlx::query_scalar(sql!("shard/last_epoch"))
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(failed)?;
+    let last = number(&mut transaction, sql!("shard/last_epoch")).await.map_err(&failed)?;
     let corrupt =
         || CorruptRow { table: "shard", column: "epoch".to_owned(), key: "highest".to_owned() };
     let epoch = u64::try_from(last).map_err(|_| corrupt())?.saturating_add(1);
     let hold = Hold { owner: identity.coordinator, epoch };
     let shards: Vec<u8> = (0..SHARDS).collect();
-    Bulk { table: "shard", sql: sql!("shard/take") }
+    bulk!("shard", "take")
         .run(&mut transaction, &shards, |shard, cells| put!(cells; *shard, hold.owner, hold.epoch))
         .await
-        .map_err(|error| failed(sqlx::Error::Protocol(error.to_string())))?;
-    transaction.commit().await.map_err(failed)?;
+        .map_err(|error| failed(source(error)))?;
+    transaction.commit().await.map_err(&failed)?;
     Ok(hold)
+}
+
+fn refused(what: &'static str) -> impl Fn(sqlx::Error) -> OpenError {
+    move |source| OpenError::Database { path: what.to_owned(), source }
+}
+
+/// The database's own error, which says more than what it stands for.
+fn source(error: CommitError) -> sqlx::Error {
+    match error {
+        CommitError::Unavailable(source) => source,
+        error => sqlx::Error::Protocol(error.to_string()),
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -117,26 +127,60 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A fact about the database.
+pub(super) async fn fact<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    name: &str,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let rows = B::rows(tx, sql!("meta/get"), cells![name]).await?;
+    rows.first().map(|row| B::record::<(Vec<u8>,)>(row).map(|(value,)| value)).transpose()
+}
+
+/// Writes facts about the database.
+pub(super) async fn set<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    facts: &[(&str, &[u8])],
+) -> Result<(), CommitError> {
+    bulk!("meta", "set")
+        .run(tx, facts, |(name, value), cells| put!(cells; *name, *value))
+        .await
+        .map(drop)
+}
+
 /// Writes a fact into a new database; in an old one it must be the same.
-async fn belongs(
-    connection: &mut SqliteConnection,
+async fn belongs<B: Backend>(
+    tx: &mut Transaction<'_, B>,
     what: &'static str,
     expected: &[u8],
     show: fn(&[u8]) -> String,
 ) -> Result<(), OpenError> {
-    let failed = |source| super::refused(Path::new(what), source);
-    let found: Option<Vec<u8>> = sqlx::query_scalar(sql!("meta/get"))
-        .bind(what)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let Some(found) = found else {
-        let facts = cells![what, expected];
-        let set = sqlx::query_with(sql!("meta/set"), facts.arguments);
-        return set.execute(connection).await.map(drop).map_err(failed);
+    let failed = refused(what);
+    let Some(found) = fact(tx, what).await.map_err(&failed)? else {
+        return set(tx, &[(what, expected)]).await.map_err(|error| failed(source(error)));
     };
     if found == expected {
         return Ok(());
     }
     Err(OpenError::Foreign { what, found: show(&found), expected: show(expected) })
+}
+
+/// Whether all shards still have this owner and epoch; nobody takes them before the transaction ends.
+pub(super) async fn held<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    hold: Hold,
+) -> Result<bool, sqlx::Error> {
+    let rows = B::rows(tx, B::HELD, cells![hold.owner, hold.epoch]).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    B::record::<(i64,)>(row).map(|(count,)| count == i64::from(SHARDS))
+}
+
+/// The same as a condition of a commit.
+pub(super) async fn fence<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    hold: Hold,
+) -> Result<(), CommitError> {
+    if held(tx, hold).await.map_err(failed::<B>)? {
+        return Ok(());
+    }
+    Err(CommitError::Fenced { epoch: hold.epoch })
 }

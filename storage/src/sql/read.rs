@@ -1,7 +1,6 @@
 //! Reads of committed rows, on the pool of readers.
 
-use sqlx::FromRow;
-use sqlx::sqlite::SqliteRow;
+use sqlx::Connection;
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, KeyRow, OnceRow, PageRow,
     ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
@@ -9,13 +8,15 @@ use tallymill_engine::rows::{
 };
 use tallymill_ledger::{Amount, GrantPolicy, LedgerAccountId};
 use tallymill_protocol::{
-    AccountId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Message, SignedBytes,
-    TaskIndex,
+    AccountId, Digest, HostId, JobId, Key, LeaseDigest, Message, SignedBytes, TaskIndex,
 };
 
-use super::bulk::{Cells, cells};
-use super::load::{many, record};
-use super::{SqliteStore, sql};
+use super::audit::{audit, issuer};
+use super::backend::LONGER;
+use super::lent::read;
+use super::load::{many, plain, record};
+use super::value::{Cells, cells};
+use super::{Backend, SqlStore, sql};
 use crate::names::Named;
 use crate::records::{
     AccountRecord, AdminRecord, BalanceRecord, BlobRecord, HostRecord, JobRecord, KeyRecord,
@@ -24,8 +25,7 @@ use crate::records::{
 };
 use crate::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, CorruptRow, Decided, Hosts, JobFilter, Jobs,
-    Keys, Leaf, Ledger, LedgerAudit, MAX_PAGE, Offence, Page, ReadError, Reports, Rule, Tasks,
-    TransferFilter,
+    Keys, Leaf, Ledger, LedgerAudit, MAX_PAGE, Page, ReadError, Reports, Tasks, TransferFilter,
 };
 
 /// What comes before every key of bytes.
@@ -41,53 +41,72 @@ fn follows(key: Option<&[u8; 32]>) -> &[u8] {
     key.map_or(BEFORE, <[u8; 32]>::as_slice)
 }
 
-impl SqliteStore {
+impl<B: Backend> SqlStore<B> {
     fn list<'a, R, T>(&'a self, sql: &'static str, cells: Cells) -> Answer<'a, Vec<T>>
     where
-        R: Record + for<'r> FromRow<'r, SqliteRow> + 'a,
-        T: TryFrom<R, Error = CorruptRow> + Send + 'a,
+        R: Record,
+        T: TryFrom<R, Error = CorruptRow> + Send + 'static,
     {
-        Box::pin(many::<R, T>(&self.readers, sql, cells))
+        self.read(1, move |connection| Box::pin(many::<B, R, T>(connection, sql, cells)))
     }
 
     fn one<'a, R, T>(&'a self, sql: &'static str, cells: Cells) -> Answer<'a, Option<T>>
     where
-        R: Record + for<'r> FromRow<'r, SqliteRow> + 'a,
-        T: TryFrom<R, Error = CorruptRow> + Send + 'a,
+        R: Record,
+        T: TryFrom<R, Error = CorruptRow> + Send + 'static,
     {
-        Box::pin(async move { Ok(many::<R, T>(&self.readers, sql, cells).await?.pop()) })
+        Box::pin(async move { Ok(self.list::<R, T>(sql, cells).await?.pop()) })
     }
 
-    /// A report together with its lease tokens.
-    fn full(&self, sql: &'static str, cells: Cells) -> Answer<'_, Option<ReportRow>> {
-        Box::pin(async move {
-            let mut snapshot = self.readers.begin().await?;
-            let found =
-                sqlx::query_with(sql, cells.arguments).fetch_optional(&mut *snapshot).await?;
-            let Some(row) = found else { return Ok(None) };
-            let report = record::<ReportRecord>(&row)?;
-            let mut tokens = Vec::new();
-            for digest in report.leases()? {
-                let envelope = token(&mut *snapshot, digest).await?;
-                tokens.push((digest, envelope.ok_or_else(|| lost(digest, "digest"))?));
-            }
-            Ok(Some(report.with(tokens)?))
-        })
+    /// What is read on one connection, which may take so many times as long as a commit.
+    fn read<'a, T: Send + 'static>(
+        &'a self,
+        times: u32,
+        work: impl for<'c> FnOnce(&'c mut B::Connection) -> Answer<'c, T> + Send + 'a,
+    ) -> Answer<'a, T> {
+        Box::pin(read(&self.readers, self.patience.saturating_mul(times), work))
     }
+}
 
-    async fn offences(
-        &self,
-        (rule, sql): (Rule, &'static str),
-        cells: Cells,
-    ) -> Result<Vec<Offence>, ReadError> {
-        let rows: Vec<(Vec<u8>, i64, i64)> =
-            sqlx::query_as_with(sql, cells.arguments).fetch_all(&self.readers).await?;
-        let offence = |(subject, found, expected): (Vec<u8>, _, _)| {
-            let subject = subject.iter().map(|byte| format!("{byte:02x}")).collect();
-            Offence { rule, subject, found, expected }
-        };
-        Ok(rows.into_iter().map(offence).collect())
+/// A report together with its lease tokens.
+async fn full<B: Backend>(
+    connection: &mut B::Connection,
+    sql: &'static str,
+    cells: Cells,
+) -> Result<Option<ReportRow>, ReadError> {
+    let mut snapshot = connection.begin_with(B::SNAPSHOT).await?;
+    let rows = B::rows(&mut snapshot, sql, cells).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let report = record::<B, ReportRecord>(row)?;
+    let mut tokens = Vec::new();
+    for digest in report.leases()? {
+        let envelope = token::<B>(&mut snapshot, digest).await?;
+        tokens.push((digest, envelope.ok_or_else(|| lost(digest, "digest"))?));
     }
+    snapshot.rollback().await?;
+    Ok(Some(report.with(tokens)?))
+}
+
+/// Sums of an owner's balances.
+async fn totals<B: Backend>(
+    connection: &mut B::Connection,
+    owner: AccountId,
+) -> Result<Vec<BalanceTotal>, ReadError> {
+    let sql = sql!("balance/total");
+    let rows = plain::<B, (Vec<u8>, String, i64)>(connection, sql, cells![owner]).await?;
+    let total = |(id, kind, amount): (Vec<u8>, _, _)| {
+        Ok(BalanceTotal { issuer: issuer(&id)?, kind, amount: Amount::new(amount) })
+    };
+    rows.into_iter().map(total).collect()
+}
+
+/// Bytes that an account uploaded first.
+async fn stored<B: Backend>(
+    connection: &mut B::Connection,
+    account: AccountId,
+) -> Result<u64, ReadError> {
+    let sums = plain::<B, (i64,)>(connection, sql!("blob/sum"), cells![account]).await?;
+    Ok(sums.first().map_or(0, |(sum,)| sum.unsigned_abs()))
 }
 
 /// A token that a report names but that is absent or unreadable.
@@ -95,21 +114,17 @@ fn lost(digest: LeaseDigest, column: &str) -> CorruptRow {
     CorruptRow { table: "lease_token", column: column.to_owned(), key: digest.to_string() }
 }
 
-async fn token<'c>(
-    executor: impl sqlx::Executor<'c, Database = sqlx::Sqlite>,
+async fn token<B: Backend>(
+    connection: &mut B::Connection,
     digest: LeaseDigest,
 ) -> Result<Option<SignedBytes>, ReadError> {
-    let found: Option<Vec<u8>> = sqlx::query_scalar(sql!("lease_token/get"))
-        .bind(digest.0.to_vec())
-        .fetch_optional(executor)
-        .await?;
-    let open = |bytes: Vec<u8>| {
-        SignedBytes::from_bytes(&bytes).map_err(|_| lost(digest, "envelope").into())
-    };
-    found.map(open).transpose()
+    let rows = B::rows(connection, sql!("lease_token/get"), cells![digest]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (bytes,) = record::<B, (Vec<u8>,)>(row)?;
+    SignedBytes::from_bytes(&bytes).map(Some).map_err(|_| lost(digest, "envelope").into())
 }
 
-impl Jobs for SqliteStore {
+impl<B: Backend> Jobs for SqlStore<B> {
     fn job(&self, id: JobId) -> Answer<'_, Option<JobRow>> {
         self.one::<JobRecord, _>(sql!("job/get"), cells![id])
     }
@@ -132,7 +147,7 @@ impl Jobs for SqliteStore {
     }
 }
 
-impl Tasks for SqliteStore {
+impl<B: Backend> Tasks for SqlStore<B> {
     fn task(&self, job: JobId, task: TaskIndex) -> Answer<'_, Option<TaskRow>> {
         self.one::<TaskRecord, _>(sql!("task/get"), cells![job, task])
     }
@@ -173,7 +188,7 @@ impl Tasks for SqliteStore {
     }
 }
 
-impl Accounts for SqliteStore {
+impl<B: Backend> Accounts for SqlStore<B> {
     fn account(&self, id: AccountId) -> Answer<'_, Option<AccountRow>> {
         self.one::<AccountRecord, _>(sql!("account/get"), cells![id])
     }
@@ -197,7 +212,7 @@ impl Accounts for SqliteStore {
     }
 }
 
-impl Hosts for SqliteStore {
+impl<B: Backend> Hosts for SqlStore<B> {
     fn host(&self, id: HostId) -> Answer<'_, Option<HostRow>> {
         self.one::<HostRecord, _>(sql!("host/get"), cells![id])
     }
@@ -212,7 +227,7 @@ impl Hosts for SqliteStore {
     }
 }
 
-impl Ledger for SqliteStore {
+impl<B: Backend> Ledger for SqlStore<B> {
     fn balances<'a>(
         &'a self,
         owner: AccountId,
@@ -225,17 +240,7 @@ impl Ledger for SqliteStore {
     }
 
     fn totals(&self, owner: AccountId) -> Answer<'_, Vec<BalanceTotal>> {
-        Box::pin(async move {
-            let rows: Vec<(Vec<u8>, String, i64)> = sqlx::query_as(sql!("balance/total"))
-                .bind(owner.0.to_vec())
-                .fetch_all(&self.readers)
-                .await?;
-            rows.into_iter()
-                .map(|(id, kind, amount)| {
-                    Ok(BalanceTotal { issuer: issuer(&id)?, kind, amount: Amount::new(amount) })
-                })
-                .collect()
-        })
+        self.read(1, move |connection| Box::pin(totals::<B>(connection, owner)))
     }
 
     fn job_balances(&self, job: JobId, page: Page<LedgerAccountId>) -> Answer<'_, Vec<BalanceRow>> {
@@ -257,59 +262,21 @@ impl Ledger for SqliteStore {
     }
 
     fn audit_ledger(&self, policy: GrantPolicy) -> Answer<'_, LedgerAudit> {
-        Box::pin(self.audit(policy))
+        self.read(LONGER, move |connection| Box::pin(audit::<B>(connection, policy)))
     }
 }
 
-fn issuer(id: &[u8]) -> Result<CoordinatorId, CorruptRow> {
-    CoordinatorId::from_slice(id).ok_or_else(|| CorruptRow {
-        table: "ledger_account",
-        column: "issuer".to_owned(),
-        key: id.iter().map(|byte| format!("{byte:02x}")).collect(),
-    })
-}
-
-impl SqliteStore {
-    /// The database adds up; only sums and what breaks a rule come here.
-    async fn audit(&self, policy: GrantPolicy) -> Result<LedgerAudit, ReadError> {
-        let (transfers, balances): (i64, i64) =
-            sqlx::query_as(sql!("audit/count")).fetch_one(&self.readers).await?;
-        let rows: Vec<(Vec<u8>, i64)> =
-            sqlx::query_as(sql!("audit/sums")).fetch_all(&self.readers).await?;
-        let sums: Result<Vec<_>, CorruptRow> =
-            rows.iter().map(|(id, sum)| Ok((issuer(id)?, *sum))).collect();
-        let sums = sums?;
-        let unequal = sums.iter().filter(|(_, sum)| *sum != 0).map(|(issuer, sum)| Offence {
-            rule: Rule::SumIsZero,
-            subject: issuer.to_string(),
-            found: *sum,
-            expected: 0,
-        });
-        let mut offences: Vec<_> = unequal.collect();
-        let [each, all] = [policy.per_account, policy.total].map(Amount::micros);
-        for (rule, cells) in [
-            ((Rule::Floor, sql!("audit/floors")), cells![]),
-            ((Rule::BalanceIsTransfers, sql!("audit/balances")), cells![]),
-            ((Rule::EscrowCoversReserved, sql!("audit/escrow")), cells![]),
-            ((Rule::ClosedIsEmpty, sql!("audit/closed")), cells![]),
-            ((Rule::GrantsWithinLimits, sql!("audit/grants")), cells![policy.issuer, each, all]),
-            ((Rule::PaidOnce, sql!("audit/paid_once")), cells![]),
-            ((Rule::PayFollowsPayer, sql!("audit/payer")), cells![]),
-        ] {
-            offences.extend(self.offences(rule, cells).await?);
-        }
-        let (transfers, balances) = (transfers.unsigned_abs(), balances.unsigned_abs());
-        Ok(LedgerAudit { transfers, balances, sums, offences })
-    }
-}
-
-impl Reports for SqliteStore {
+impl<B: Backend> Reports for SqlStore<B> {
     fn report(&self, root: Digest) -> Answer<'_, Option<ReportRow>> {
-        self.full(sql!("report/get"), cells![root])
+        let cells = cells![root];
+        self.read(1, move |connection| Box::pin(full::<B>(connection, sql!("report/get"), cells)))
     }
 
     fn report_of(&self, host: HostId, sequence: u64) -> Answer<'_, Option<ReportRow>> {
-        self.full(sql!("report/get_by_host"), cells![host, after(Some(sequence))])
+        let cells = cells![host, after(Some(sequence))];
+        self.read(1, move |connection| {
+            Box::pin(full::<B>(connection, sql!("report/get_by_host"), cells))
+        })
     }
 
     fn receipts(&self, root: Digest, page: Page<u32>) -> Answer<'_, Vec<Leaf>> {
@@ -318,18 +285,18 @@ impl Reports for SqliteStore {
     }
 
     fn lease_token(&self, digest: LeaseDigest) -> Answer<'_, Option<SignedBytes>> {
-        Box::pin(token(&self.readers, digest))
+        self.read(1, move |connection| Box::pin(token::<B>(connection, digest)))
     }
 }
 
-impl Keys for SqliteStore {
+impl<B: Backend> Keys for SqlStore<B> {
     fn keys(&self, account: AccountId, page: Page<u64>) -> Answer<'_, Vec<KeyRow>> {
         let cells = cells![account, after(page.after), page.rows()];
         self.list::<KeyRecord, _>(sql!("key_entry/list"), cells)
     }
 }
 
-impl Admin for SqliteStore {
+impl<B: Backend> Admin for SqlStore<B> {
     fn admin(&self, page: Page<u64>) -> Answer<'_, Vec<AdminRow>> {
         let cells = cells![after(page.after), page.rows()];
         self.list::<AdminRecord, _>(sql!("admin_entry/list"), cells)
@@ -346,7 +313,7 @@ impl Admin for SqliteStore {
     }
 }
 
-impl Blobs for SqliteStore {
+impl<B: Backend> Blobs for SqlStore<B> {
     fn blob(&self, digest: Digest) -> Answer<'_, Option<BlobRow>> {
         self.one::<BlobRecord, _>(sql!("blob/get"), cells![digest])
     }
@@ -357,12 +324,6 @@ impl Blobs for SqliteStore {
     }
 
     fn blob_bytes(&self, account: AccountId) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let sum: i64 = sqlx::query_scalar(sql!("blob/sum"))
-                .bind(account.0.to_vec())
-                .fetch_one(&self.readers)
-                .await?;
-            Ok(sum.unsigned_abs())
-        })
+        self.read(1, move |connection| Box::pin(stored::<B>(connection, account)))
     }
 }

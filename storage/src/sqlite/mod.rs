@@ -1,38 +1,21 @@
-//! SQLite: one file, one writer connection, a pool of readers.
-//!
-//! WAL with synchronous=FULL, always: with NORMAL a power cut loses commits that were answered for. A connection whose
-//! transaction failed is closed, which rolls back whatever is left of it, and the next commit opens another one.
+//! SQLite: one file, WAL with synchronous=FULL, always: with NORMAL a power cut loses commits that were answered for.
 
-mod bulk;
-mod load;
-mod migrate;
-mod read;
 #[cfg(test)]
 mod tests;
-mod write;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tallymill_engine::rows::{Batch, Identity, Snapshot};
-use tokio::sync::Mutex;
+use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
+use tallymill_engine::rows::Identity;
 
-use crate::{Answer, CommitError, Commits, Durability, LoadError, OpenError};
-
-/// The text of the query in `sql/NAME.sql`.
-macro_rules! sql {
-    ($name:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $name, ".sql"))
-    };
-}
-use sql;
-
-/// Connections that read at the same time.
-const READERS: u32 = 4;
+use crate::OpenError;
+use crate::records::Record;
+use crate::sql::value::{Cells, Value};
+use crate::sql::{Backend, Opened, Pending, ROWS, SqlStore, Told, sql, statements};
 
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
@@ -40,50 +23,25 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection: each bulk statement in eight sizes.
 const STATEMENTS: usize = 512;
 
+/// Most rows in one statement; 20 columns of them stay far below SQLite's 32,766 parameters.
+const MOST_ROWS: usize = 128;
+
 /// SQLite's code for "no space left".
 const SQLITE_FULL: i32 = 13;
 
 /// SQLite's primary code for a broken constraint.
 const SQLITE_CONSTRAINT: i32 = 19;
 
-/// Whose the shards are while this handle is good.
-#[derive(Debug, Clone, Copy)]
-struct Hold {
-    owner: tallymill_protocol::CoordinatorId,
-    epoch: u64,
-}
+/// No network lies between, and a disk that is slow is waited for.
+const PATIENCE: Duration = Duration::MAX;
 
-/// How to write.
-struct Writer {
-    options: SqliteConnectOptions,
-    /// Most pages of the file, when limited.
-    pages: Option<u64>,
-    /// `None` before the first use and after a failure.
-    connection: Option<SqliteConnection>,
-}
-
-impl Writer {
-    /// The open connection, or a new one. Taken out, so that a caller who stops waiting leaves no half-done transaction.
-    async fn take(&mut self) -> Result<SqliteConnection, sqlx::Error> {
-        if let Some(connection) = self.connection.take() {
-            return Ok(connection);
-        }
-        let options = match self.pages {
-            Some(pages) => self.options.clone().pragma("max_page_count", pages.to_string()),
-            None => self.options.clone(),
-        };
-        options.connect().await
-    }
-}
+/// SQLite's own limit of a file, pages.
+const MOST_PAGES: u64 = 0xffff_fffe;
 
 /// A store in one SQLite file.
-pub struct SqliteStore {
-    hold: Hold,
-    writer: Mutex<Writer>,
-    readers: SqlitePool,
-}
+pub type SqliteStore = SqlStore<Sqlite>;
 
-impl SqliteStore {
+impl SqlStore<Sqlite> {
     /// Opens or creates the database, brings its schema up to date and takes its shards in a new epoch.
     ///
     /// A handle that was opened earlier on the same file can read, but not commit any more.
@@ -92,43 +50,18 @@ impl SqliteStore {
     /// When the file cannot be used, is another coordinator's or network's, was written by a newer program, or lies where
     /// commits would not be durable.
     pub async fn open(path: &Path, identity: &Identity) -> Result<Self, OpenError> {
-        let options = options(path);
-        let mut connection = options.connect().await.map_err(|source| refused(path, source))?;
-        migrate::durable(&mut connection, path).await?;
-        migrate::run(&mut connection, migrate::MIGRATIONS).await?;
-        let hold = migrate::take(&mut connection, identity).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.clone().pragma("query_only", "ON"))
-            .await
-            .map_err(|source| refused(path, source))?;
-        tracing::info!(path = %path.display(), epoch = hold.epoch, "database opened");
-        let writer = Writer { options, pages: None, connection: Some(connection) };
-        Ok(Self { hold, writer: Mutex::new(writer), readers })
-    }
-
-    /// The epoch in which this handle commits.
-    #[must_use]
-    pub const fn epoch(&self) -> u64 {
-        self.hold.epoch
+        let (place, writer) = (path.display().to_string(), options(path));
+        let readers = writer.clone().pragma("query_only", "ON");
+        Self::take(Opened { place, writer, readers, patience: PATIENCE }, identity).await
     }
 
     /// Limits the database file to `pages` pages of 4 KiB (`None`: no limit); commits beyond it fail with
-    /// [`CommitError::Full`]. A file that is larger already stays as it is.
+    /// [`crate::CommitError::Full`]. A file that is larger already stays as it is.
     pub async fn limit_pages(&self, pages: Option<u64>) {
+        let pages = pages.unwrap_or(MOST_PAGES).to_string();
         let mut writer = self.writer.lock().await;
-        writer.pages = pages;
+        writer.options = writer.options.clone().pragma("max_page_count", pages);
         writer.connection = None;
-    }
-
-    /// Closes all connections; what was committed is in the file. Dropping does the same in the background.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        if let Some(connection) = self.writer.lock().await.connection.take()
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "closing the database failed; its commits are durable");
-        }
     }
 }
 
@@ -143,61 +76,106 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(STATEMENTS)
 }
 
-fn refused(path: &Path, source: sqlx::Error) -> OpenError {
-    OpenError::Database { path: path.display().to_string(), source }
+/// The parameters as SQLite takes them.
+fn arguments(cells: Cells) -> Result<SqliteArguments, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    for value in cells.values {
+        let added = match value {
+            Value::Int(number) => arguments.add(number),
+            Value::Truth(truth) => arguments.add(truth),
+            Value::Text(text) => arguments.add(text),
+            Value::Bytes(bytes) => arguments.add(bytes),
+        };
+        added.map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
 }
 
-/// The commit error that an error of the database stands for.
-fn failed(error: sqlx::Error) -> CommitError {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
-    match code {
-        Some(SQLITE_FULL) => CommitError::Full,
-        Some(code) if code & 0xff == SQLITE_CONSTRAINT => conflict(&error),
-        _ => CommitError::Unavailable(error),
-    }
+/// The statement with `rows` tuples of `columns` parameters.
+fn expand(sql: &str, columns: usize, rows: usize) -> String {
+    let tuple = format!("({})", vec!["?"; columns].join(","));
+    sql.replace(ROWS, &format!("VALUES {}", vec![tuple.as_str(); rows].join(",")))
 }
 
 /// SQLite names the place as "… constraint failed: table.column, …".
-fn conflict(error: &sqlx::Error) -> CommitError {
-    let message = error.as_database_error().map_or(String::new(), |e| e.message().to_owned());
-    let place = message.split_once("failed: ").map_or("", |(_, place)| place);
-    let table = place.split(['.', ' ']).next().unwrap_or_default().to_owned();
-    CommitError::Conflict { table, detail: message }
+fn conflict(message: &str) -> Told {
+    let place = message.split_once("failed: ").map(|(_, place)| place);
+    let table = place.and_then(|place| place.split(['.', ' ']).next());
+    Told::Conflict(table.map(str::to_owned), message.to_owned())
 }
 
-impl Commits for SqliteStore {
-    fn durability(&self) -> Durability {
-        // Opening read the setting back from the database and refused anything else.
-        Durability { database: "sqlite", synchronous: "full" }
+impl Backend for Sqlite {
+    const KIND: &'static str = "sqlite";
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const SNAPSHOT: &'static str = "BEGIN";
+    const HELD: &'static str = sql!("shard/held.sqlite");
+
+    statements!(arguments);
+
+    /// The file system must give what was asked of it: network shares, for one, have no WAL.
+    fn durable<'a>(
+        connection: &'a mut SqliteConnection,
+        place: &'a str,
+    ) -> Pending<'a, (), OpenError> {
+        Box::pin(durable(connection, place))
     }
 
-    fn commit<'a>(&'a self, batch: &'a Batch) -> Answer<'a, (), CommitError> {
+    fn define<'a>(connection: &'a mut SqliteConnection, sql: &'static str) -> Pending<'a, ()> {
+        Box::pin(async move { sqlx::raw_sql(sql).execute(connection).await.map(drop) })
+    }
+
+    /// The one lock of the file is taken already.
+    fn alone(_: &mut SqliteConnection) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// There is no limit.
+    fn patient(_: &mut SqliteConnection) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Powers of two, so that few statements are prepared.
+    fn portion(left: usize) -> usize {
+        1 << left.min(MOST_ROWS).ilog2()
+    }
+
+    fn bulk<'a>(
+        connection: &'a mut SqliteConnection,
+        sql: &'static str,
+        cells: Cells,
+        rows: usize,
+    ) -> Pending<'a, u64> {
         Box::pin(async move {
-            let mut writer = self.writer.lock().await;
-            let mut connection = writer.take().await.map_err(failed)?;
-            write::commit(&mut connection, self.hold, batch).await?;
-            writer.connection = Some(connection);
-            Ok(())
+            // Only question marks are added to a statement from a file; no data enters its text.
+            let sql = AssertSqlSafe(expand(sql, cells.values.len() / rows, rows));
+            let done = sqlx::query_with(sql, arguments(cells)?).execute(connection).await?;
+            Ok(done.rows_affected())
         })
     }
 
-    fn load(&self) -> Answer<'_, Snapshot, LoadError> {
-        Box::pin(async move {
-            let mut writer = self.writer.lock().await;
-            let mut connection = writer.take().await?;
-            let snapshot = load::load(&mut connection, self.hold).await?;
-            writer.connection = Some(connection);
-            Ok(snapshot)
-        })
+    fn told(error: &sqlx::Error) -> Told {
+        let Some(error) = error.as_database_error() else { return Told::Unknown };
+        match error.code().and_then(|code| code.parse::<i32>().ok()) {
+            Some(SQLITE_FULL) => Told::Full,
+            Some(code) if code & 0xff == SQLITE_CONSTRAINT => conflict(error.message()),
+            _ => Told::Unknown,
+        }
     }
+}
 
-    fn probe(&self) -> Answer<'_, (), CommitError> {
-        Box::pin(async move {
-            let mut writer = self.writer.lock().await;
-            let mut connection = writer.take().await.map_err(failed)?;
-            write::probe(&mut connection, self.hold).await?;
-            writer.connection = Some(connection);
-            Ok(())
-        })
+async fn durable(connection: &mut SqliteConnection, place: &str) -> Result<(), OpenError> {
+    let refused = |source| OpenError::Database { path: place.to_owned(), source };
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(refused)?;
+    let sync: i64 =
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(connection).await.map_err(refused)?;
+    let found = [("journal_mode", journal, "wal"), ("synchronous", sync.to_string(), "2")];
+    match found.into_iter().find(|(_, found, expected)| found != expected) {
+        None => Ok(()),
+        Some((setting, found, expected)) => {
+            Err(OpenError::Durability { path: place.to_owned(), setting, found, expected })
+        }
     }
 }

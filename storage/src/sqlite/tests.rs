@@ -1,50 +1,38 @@
 //! What only the inside of the SQLite back end can show: every query prepares, migrations are all or nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sqlx::{ConnectOptions, Executor, SqlSafeStr, SqliteConnection};
+use sqlx::{ConnectOptions, Executor, SqlSafeStr, Sqlite, SqliteConnection};
 use tallymill_engine::rows::{LeaseRow, ReplicaRow};
 use tallymill_protocol::{JobId, TaskIndex};
 
-use super::bulk::cells;
-use super::load::many;
-use super::{bulk, migrate, options, sql};
+use super::{durable, expand, options};
 use crate::OpenError;
 use crate::records::{LeaseRecord, ReplicaRecord};
+use crate::sql::value::cells;
+use crate::sql::{self, MIGRATIONS, many, migrate, sql};
 
 async fn connect(folder: &Path) -> SqliteConnection {
     options(&folder.join("test.db")).connect().await.unwrap()
 }
 
-fn queries(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { queries(&path, found) } else { found.push(path) }
-    }
+async fn current(folder: &Path) -> SqliteConnection {
+    let mut connection = connect(folder).await;
+    migrate::<Sqlite>(&mut connection, MIGRATIONS).await.unwrap();
+    connection
 }
 
 #[tokio::test]
 async fn every_query_prepares() {
     let folder = tempfile::tempdir().unwrap();
-    let mut connection = connect(folder.path()).await;
-    migrate::run(&mut connection, migrate::MIGRATIONS).await.unwrap();
-    let mut files = Vec::new();
-    queries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"), &mut files);
-    assert!(files.len() > 70, "{} queries", files.len());
-    for file in files {
+    let mut connection = current(folder.path()).await;
+    for file in sql::files("postgres") {
         let sql = std::fs::read_to_string(&file).unwrap();
-        let columns = columns(&sql);
-        let sql = sqlx::AssertSqlSafe(bulk::expand(&sql, columns, 2)).into_sql_str();
+        let columns = sql::columns(&sql);
+        let sql = sqlx::AssertSqlSafe(expand(&sql, columns, 2)).into_sql_str();
         let prepared = connection.prepare(sql).await;
         assert!(prepared.is_ok(), "{}: {:?}", file.display(), prepared.err());
     }
-}
-
-/// Columns between the first pair of parentheses, which a bulk insert names before its rows.
-fn columns(sql: &str) -> usize {
-    let list = sql.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
-    let bulk = sql.contains("{rows}") && !sql.starts_with("DELETE");
-    if bulk { list.map_or(1, |(list, _)| list.split(',').count()) } else { 1 }
 }
 
 #[tokio::test]
@@ -53,9 +41,9 @@ async fn migrations_run_once_and_whole() {
     let mut connection = connect(folder.path()).await;
     let good = (1, "CREATE TABLE a (id BIGINT); INSERT INTO a (id) VALUES (7)");
     let bad = (2, "CREATE TABLE b (id BIGINT); INSERT INTO missing (id) VALUES (7)");
-    migrate::run(&mut connection, &[good]).await.unwrap();
-    migrate::run(&mut connection, &[good]).await.unwrap();
-    let refused = migrate::run(&mut connection, &[good, bad]).await;
+    migrate::<Sqlite>(&mut connection, &[good]).await.unwrap();
+    migrate::<Sqlite>(&mut connection, &[good]).await.unwrap();
+    let refused = migrate::<Sqlite>(&mut connection, &[good, bad]).await;
     assert!(matches!(refused, Err(OpenError::Migration { version: 2, .. })));
     let rows: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM a").fetch_one(&mut connection).await.unwrap();
@@ -70,12 +58,12 @@ async fn migrations_run_once_and_whole() {
 async fn results_survive_the_migration_to_segments() {
     let folder = tempfile::tempdir().unwrap();
     let mut connection = connect(folder.path()).await;
-    migrate::run(&mut connection, &migrate::MIGRATIONS[..1]).await.unwrap();
+    migrate::<Sqlite>(&mut connection, &MIGRATIONS[..1]).await.unwrap();
     let old = "INSERT INTO replica (job, task, host, owner, attempt, state, report, position, receipt, lease, output, amount, at)
         VALUES (x'01', 7, x'02', x'03', x'04', 'final', x'05', 3, x'06', x'07', x'08', 9, 10);
         INSERT INTO task (job, task, sequence, state, host, fuel, at) VALUES (x'01', 7, 1, 'final', x'02', 11, 10)";
     sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
-    migrate::run(&mut connection, migrate::MIGRATIONS).await.unwrap();
+    migrate::<Sqlite>(&mut connection, MIGRATIONS).await.unwrap();
     let kept = "SELECT CAST(r.segment = 0 AND t.segment = 0 AND r.host = x'02' AND r.owner = x'03' AND r.attempt = x'04'
             AND r.state = 'final' AND r.report = x'05' AND r.position = 3 AND r.receipt = x'06' AND r.lease = x'07'
             AND r.output = x'08' AND r.log IS NULL AND r.amount = 9 AND r.final_after IS NULL AND r.at = 10 AS BIGINT)
@@ -99,19 +87,23 @@ async fn results_survive_the_migration_to_segments() {
 async fn leases_and_results_survive_the_migration_to_neighbourhoods() {
     let folder = tempfile::tempdir().unwrap();
     let mut connection = connect(folder.path()).await;
-    migrate::run(&mut connection, &migrate::MIGRATIONS[..4]).await.unwrap();
+    migrate::<Sqlite>(&mut connection, &MIGRATIONS[..4]).await.unwrap();
     let old = "INSERT INTO lease (attempt, digest, job, host, owner, first_task, tasks, epoch, issued, expiry)
         VALUES (zeroblob(16), zeroblob(32), zeroblob(32), zeroblob(32), zeroblob(32), 4, 2, 1, 9, 10);
         INSERT INTO replica (job, task, segment, host, owner, attempt, state, report, position, receipt, lease, amount, at)
         VALUES (zeroblob(32), 7, 0, zeroblob(32), zeroblob(32), zeroblob(16), 'reported', zeroblob(32), 3, x'06', zeroblob(32), 9, 10)";
     sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
-    migrate::run(&mut connection, migrate::MIGRATIONS).await.unwrap();
+    migrate::<Sqlite>(&mut connection, MIGRATIONS).await.unwrap();
     let leases: Vec<LeaseRow> =
-        many::<LeaseRecord, _>(&mut connection, sql!("lease/load"), cells![]).await.unwrap();
+        many::<Sqlite, LeaseRecord, _>(&mut connection, sql!("lease/load"), cells![])
+            .await
+            .unwrap();
     assert_eq!((leases[0].count, leases[0].near, leases[0].relaxed), (2, None, false));
     let asked = cells![JobId([0; 32]), TaskIndex(7), 9_u32];
     let replicas: Vec<ReplicaRow> =
-        many::<ReplicaRecord, _>(&mut connection, sql!("replica/list"), asked).await.unwrap();
+        many::<Sqlite, ReplicaRecord, _>(&mut connection, sql!("replica/list"), asked)
+            .await
+            .unwrap();
     assert_eq!((replicas[0].position, replicas[0].near, replicas[0].relaxed), (3, None, false));
 }
 
@@ -121,13 +113,13 @@ async fn a_file_without_the_log_is_refused() {
     let path = folder.path().join("test.db");
     let journal = sqlx::sqlite::SqliteJournalMode::Delete;
     let mut connection = options(&path).journal_mode(journal).connect().await.unwrap();
-    let refused = migrate::durable(&mut connection, &path).await;
+    let refused = durable(&mut connection, "test.db").await;
     let Err(OpenError::Durability { setting, found, .. }) = refused else {
         panic!("{refused:?}");
     };
     assert_eq!((setting, found.as_str()), ("journal_mode", "delete"));
     let normal = sqlx::sqlite::SqliteSynchronous::Normal;
     let mut connection = options(&path).synchronous(normal).connect().await.unwrap();
-    let refused = migrate::durable(&mut connection, &path).await;
+    let refused = durable(&mut connection, "test.db").await;
     assert!(matches!(refused, Err(OpenError::Durability { setting: "synchronous", .. })));
 }

@@ -12,7 +12,7 @@ use crate::world::{
     job_id, lease, once, pending, replica, report, segment, suspension,
 };
 
-crate::on_both! {
+crate::on_all! {
     an_empty_store_loads, a_start_reads_back_what_was_committed, reopening_gives_the_same_state,
     finished_jobs_are_not_loaded, an_older_handle_is_fenced, batches_come_in_order,
     a_refused_batch_leaves_nothing, keys_are_unique, unknown_replicas_cannot_move,
@@ -267,7 +267,7 @@ async fn segments_have_results_of_their_own(backend: impl Backend) {
 /// More rows than any statement holds, in a number with many bits.
 async fn many_rows_fit(backend: impl Backend) {
     let store = filled(&backend).await;
-    let replicas: Vec<_> = (10..1_345).map(|task| replica(5, task, 20)).collect();
+    let replicas: Vec<_> = (10..5_010).map(|task| replica(5, task, 20)).collect();
     let moves = replicas.iter().map(|row| ReplicaMove {
         job: row.job,
         task: row.task,

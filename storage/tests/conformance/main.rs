@@ -1,4 +1,4 @@
-//! What every back end must do, run on each of them; then what only SQLite can show.
+//! What every back end must do, run on each of them; then what only those with SQL show, and what only one of them does.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,28 +7,40 @@
 )]
 
 mod commits;
+mod postgres;
 mod reads;
+mod rows;
 mod sqlite;
 mod world;
 
+/// Runs each behaviour on one back end.
+#[macro_export]
+macro_rules! on {
+    ($backend:ident as $module:ident: $($behaviour:ident),* $(,)?) => {
+        mod $module {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                use $crate::world::Backend;
+                super::$behaviour($crate::world::$backend::new().await).await;
+            })*
+        }
+    };
+}
+
 /// Runs each behaviour on each back end.
 #[macro_export]
-macro_rules! on_both {
+macro_rules! on_all {
     ($($behaviour:ident),* $(,)?) => {
-        mod on_memory {
-            $(#[tokio::test]
-            async fn $behaviour() {
-                use $crate::world::Backend;
-                super::$behaviour($crate::world::Memory::new().await).await;
-            })*
-        }
+        $crate::on! { Memory as on_memory: $($behaviour),* }
+        $crate::on_sql! { $($behaviour),* }
+    };
+}
 
-        mod on_sqlite {
-            $(#[tokio::test]
-            async fn $behaviour() {
-                use $crate::world::Backend;
-                super::$behaviour($crate::world::Sqlite::new().await).await;
-            })*
-        }
+/// Runs each behaviour on each back end with SQL.
+#[macro_export]
+macro_rules! on_sql {
+    ($($behaviour:ident),* $(,)?) => {
+        $crate::on! { Sqlite as on_sqlite: $($behaviour),* }
+        $crate::on! { Postgres as on_postgres: $($behaviour),* }
     };
 }

@@ -15,7 +15,7 @@ use crate::world::{
     suspension, task, transfer, void,
 };
 
-crate::on_both! {
+crate::on_all! {
     single_rows_are_found, jobs_come_newest_first, tasks_come_by_index_and_by_decision,
     a_long_task_shows_its_segments_and_the_output_of_its_last, a_list_of_replicas_ends,
     replicas_and_voids_of_a_task, reports_come_with_their_evidence, people_and_hosts_come_by_id,

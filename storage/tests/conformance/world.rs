@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
 use tallymill_engine::rows::{
     AccountRow, AccountStatus, AdminRow, BalanceRow, Batch, BlobRow, FaultKind, HostRow, Identity,
     JobRow, JobState, KeyRow, LeaseRow, OnceRow, PAGE_BYTES, PageRow, ReplicaMove, ReplicaRow,
@@ -14,7 +16,7 @@ use tallymill_protocol::{
     AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Network,
     Outcome, SignedBytes, TaskIndex,
 };
-use tallymill_storage::{CommitError, MemoryStore, OpenError, SqliteStore, Store};
+use tallymill_storage::{CommitError, MemoryStore, OpenError, PostgresStore, SqliteStore, Store};
 use tempfile::TempDir;
 
 /// Where the tests' commits happen in time.
@@ -53,6 +55,11 @@ impl Sqlite {
         self.0.path().join("tallymill.db")
     }
 
+    /// A connection beside the store, to do what no store does.
+    pub async fn beside(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap()
+    }
+
     pub async fn store(&self) -> SqliteStore {
         SqliteStore::open(&self.path(), &identity()).await.unwrap()
     }
@@ -67,6 +74,62 @@ impl Backend for Sqlite {
 
     async fn open_as(&self, identity: &Identity) -> Result<Arc<dyn Store>, OpenError> {
         Ok(Arc::new(SqliteStore::open(&self.path(), identity).await?))
+    }
+}
+
+/// A database of its own on the server that all tests of this process share.
+pub struct Postgres(pub String);
+
+impl Postgres {
+    pub async fn store(&self) -> PostgresStore {
+        PostgresStore::connect(&self.0.parse().unwrap(), &identity()).await.unwrap()
+    }
+
+    /// A connection beside the store, to do what no store does.
+    pub async fn beside(&self) -> PgConnection {
+        PgConnection::connect(&self.0).await.unwrap()
+    }
+
+    /// Executes statements as they are.
+    pub async fn run(&self, sql: &str) {
+        let mut connection = self.beside().await;
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+}
+
+impl Backend for Postgres {
+    async fn new() -> Self {
+        Self(tallymill_postgres::shared().database().unwrap())
+    }
+
+    async fn open_as(&self, identity: &Identity) -> Result<Arc<dyn Store>, OpenError> {
+        Ok(Arc::new(PostgresStore::connect(&self.0.parse().unwrap(), identity).await?))
+    }
+}
+
+/// A back end whose rows a test can change behind the store.
+pub trait Sql: Backend {
+    /// Executes a statement that changes rows; bytes in it are written as SQLite does, x'00'.
+    async fn change(&self, sql: &str);
+}
+
+impl Sql for Sqlite {
+    async fn change(&self, sql: &str) {
+        let mut connection = self.beside().await;
+        let done = sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        assert!(done.rows_affected() > 0, "{sql}");
+        connection.close().await.unwrap();
+    }
+}
+
+impl Sql for Postgres {
+    async fn change(&self, sql: &str) {
+        let mut connection = self.beside().await;
+        let query = sqlx::query(AssertSqlSafe(sql.replace("x'", r"'\x")));
+        let done = query.execute(&mut connection).await.unwrap();
+        assert!(done.rows_affected() > 0, "{sql}");
+        connection.close().await.unwrap();
     }
 }
 

@@ -1,0 +1,132 @@
+//! What only the inside of the PostgreSQL back end can show: every query prepares, sessions have limits.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Postgres, SqlSafeStr};
+use tallymill_engine::rows::{Batch, BlobRow, Identity};
+use tallymill_protocol::{AccountId, CoordinatorId, Digest, Micros, Network};
+
+use super::{PATIENCE, PostgresStore, SETTINGS, Server, durable, opened, session};
+use crate::sql::{self, MIGRATIONS, ROWS, migrate};
+use crate::{Blobs, CommitError, Commits, OpenError, ReadError};
+
+fn server() -> Server {
+    tallymill_postgres::shared().database().unwrap().parse().unwrap()
+}
+
+fn identity() -> Identity {
+    Identity { network: Network::new("test").unwrap(), coordinator: CoordinatorId([9; 32]) }
+}
+
+async fn connect() -> PgConnection {
+    session(&server()).connect().await.unwrap()
+}
+
+/// The type of each column that a bulk statement names, of the table that its folder names.
+async fn types(connection: &mut PgConnection, table: &str, columns: &str) -> Vec<String> {
+    let types = "SELECT format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), NULL)
+        FROM UNNEST(string_to_array($2, ',')) WITH ORDINALITY AS c (name, place)
+        JOIN pg_attribute AS a ON a.attname = trim(c.name, E' \\n') AND a.attrelid = CAST($1 AS regclass)
+        JOIN pg_type AS t ON t.oid = a.atttypid
+        ORDER BY c.place";
+    sqlx::query_scalar(types).bind(table).bind(columns).fetch_all(connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_query_prepares() {
+    let mut connection = connect().await;
+    migrate::<Postgres>(&mut connection, MIGRATIONS).await.unwrap();
+    for file in sql::files("sqlite") {
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        if text.contains(ROWS) {
+            let table = file.parent().unwrap().file_name().unwrap().to_str().unwrap();
+            let columns = text.split_once('(').unwrap().1.split_once(')').unwrap().0.to_owned();
+            let columns = if columns.starts_with(ROWS) { "attempt" } else { &columns };
+            let types = types(&mut connection, table, columns).await;
+            assert_eq!(types.len(), sql::columns(&text), "{}", file.display());
+            let arrays: Vec<_> = types.iter().map(|kind| format!("NULL::{kind}[]")).collect();
+            let rows = format!("SELECT * FROM UNNEST({})", arrays.join(", "));
+            text = text.replace(ROWS, &rows);
+        }
+        let prepared = connection.prepare(sqlx::AssertSqlSafe(text).into_sql_str()).await;
+        assert!(prepared.is_ok(), "{}: {:?}", file.display(), prepared.err());
+    }
+}
+
+#[tokio::test]
+async fn migrations_run_once_and_whole() {
+    let mut connection = connect().await;
+    let good = (1, "CREATE TABLE a (id BIGINT); INSERT INTO a (id) VALUES (7)");
+    let bad = (2, "CREATE TABLE b (id BIGINT); INSERT INTO missing (id) VALUES (7)");
+    migrate::<Postgres>(&mut connection, &[good]).await.unwrap();
+    migrate::<Postgres>(&mut connection, &[good]).await.unwrap();
+    let refused = migrate::<Postgres>(&mut connection, &[good, bad]).await;
+    assert!(matches!(refused, Err(OpenError::Migration { version: 2, .. })));
+    let rows: (i64, Option<String>) =
+        sqlx::query_as("SELECT (SELECT COUNT(*) FROM a), CAST(to_regclass('b') AS TEXT)")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(rows, (1, None), "half of a migration stayed");
+}
+
+#[tokio::test]
+async fn a_session_has_its_settings_whatever_the_database_says() {
+    let server = server();
+    let mut connection = server.options().connect().await.unwrap();
+    let off = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
+    sqlx::raw_sql(off).execute(&mut connection).await.unwrap();
+    let mut connection = session(&server).connect().await.unwrap();
+    durable(&mut connection, "here").await.unwrap();
+    for (setting, expected) in SETTINGS {
+        let found: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(setting)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(found, expected, "{setting}");
+    }
+    let mut careless = server.options().connect().await.unwrap();
+    let refused = durable(&mut careless, "here").await;
+    let Err(OpenError::Durability { setting, found, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((setting, found.as_str()), ("synchronous_commit", "off"));
+}
+
+/// A server that takes connections and says nothing is given up, as is one whose answer does not come: nothing here waits
+/// for longer than it must.
+#[tokio::test]
+async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let address = format!("postgres://m@127.0.0.1:{port}/mill?sslmode=disable");
+    let opened = opened(&address.parse().unwrap(), Duration::from_millis(10));
+    let refused = PostgresStore::take(opened, &identity()).await.err().unwrap();
+    assert!(format!("{refused:?}").contains("did not answer in time"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_commit_and_a_read_that_take_too_long_are_given_up() {
+    let server = server();
+    let mut store = PostgresStore::connect(&server, &identity()).await.unwrap();
+    let mut lock = server.options().connect().await.unwrap();
+    let mut held = lock.begin().await.unwrap();
+    sqlx::query("LOCK TABLE blob IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    store.be_patient_for(Duration::from_millis(50)).await;
+    let (digest, account) = (Digest([9; 32]), AccountId([1; 32]));
+    let blobs = vec![BlobRow { digest, length: 1, account, at: Micros(0) }];
+    let unknown = store.commit(&Batch { sequence: 1, blobs, ..Batch::default() }).await;
+    assert!(matches!(unknown, Err(CommitError::Unavailable(sqlx::Error::Io(_)))), "{unknown:?}");
+    for _ in 0..6 {
+        let unread = store.blob(digest).await;
+        assert!(matches!(unread, Err(ReadError::Database(sqlx::Error::Io(_)))), "{unread:?}");
+    }
+    held.rollback().await.unwrap();
+    store.be_patient_for(PATIENCE).await;
+    // The session that was given up may still come to its end: what is stored, a load tells.
+    let sequence = store.load().await.unwrap().sequence;
+    store.commit(&Batch { sequence: sequence + 1, ..Batch::default() }).await.unwrap();
+    store.blob(digest).await.unwrap();
+}
