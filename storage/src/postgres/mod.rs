@@ -31,6 +31,9 @@ const MOST_ROWS: usize = 4_096;
 /// Prepared statements kept per connection: all that there are.
 const STATEMENTS: usize = 256;
 
+/// How long a read waits for its turn. While a server is away each one waits so long, and then its caller is told.
+const TURN: Duration = Duration::from_secs(3);
+
 /// Longest wait for an answer of the server, which should say before that what keeps it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -71,7 +74,7 @@ impl SqlStore<Postgres> {
 fn opened(server: &Server, patience: Duration) -> Opened<Postgres> {
     let writer = session(server);
     let readers = writer.clone().options([("default_transaction_read_only", "on")]);
-    Opened { place: server.to_string(), writer, readers, patience }
+    Opened { place: server.to_string(), writer, readers, turn: TURN, patience }
 }
 
 /// How a session begins.

@@ -38,6 +38,8 @@ pub(crate) struct Opened<B: Backend> {
     pub(crate) writer: Options<B>,
     /// How readers connect.
     pub(crate) readers: Options<B>,
+    /// Longest wait of a read for its turn: for one of the readers, or for a server that does not listen now.
+    pub(crate) turn: Duration,
     /// Longest wait for a connection, a commit or a read; what reads everything may take [`LONGER`] times as long.
     pub(crate) patience: Duration,
 }

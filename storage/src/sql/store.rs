@@ -17,9 +17,6 @@ use crate::{Answer, CommitError, Commits, Durability, LoadError, OpenError};
 /// Connections that read at the same time.
 const READERS: u32 = 4;
 
-/// How long a read waits for one of them.
-const TURN: Duration = Duration::from_secs(10);
-
 /// How often a batch is tried again that was undone for the sake of another transaction.
 const AGAIN: u32 = 3;
 
@@ -55,14 +52,15 @@ impl<B: Backend> SqlStore<B> {
     /// Brings the schema up to date and takes the shards in a new epoch.
     pub(crate) fn take(opened: Opened<B>, identity: &Identity) -> Pending<'_, Self, OpenError> {
         Box::pin(async move {
-            let Opened { place, writer: options, readers, patience } = opened;
+            let Opened { place, writer: options, readers, turn, patience } = opened;
             let refused = |source| OpenError::Database { path: place.clone(), source };
             let mut connection = connect::<B>(&options, patience).await.map_err(refused)?;
             B::durable(&mut connection, &place).await?;
             migrate::run::<B>(&mut connection, migrate::MIGRATIONS).await?;
             let hold = migrate::take::<B>(&mut connection, identity).await?;
-            let pool = PoolOptions::new().max_connections(READERS).acquire_timeout(TURN);
-            let readers = pool.connect_with(readers).await.map_err(refused)?;
+            let pool = PoolOptions::new().max_connections(READERS).acquire_timeout(turn);
+            // As they are needed: the writer has shown that the place can be reached.
+            let readers = pool.connect_lazy_with(readers);
             tracing::info!(place, epoch = hold.epoch, "database opened");
             let writer = Mutex::new(Writer { options, patience, connection: Some(connection) });
             Ok(Self { hold, writer, readers, patience })

@@ -32,6 +32,9 @@ const SQLITE_FULL: i32 = 13;
 /// SQLite's primary code for a broken constraint.
 const SQLITE_CONSTRAINT: i32 = 19;
 
+/// How long a read waits for its turn.
+const TURN: Duration = Duration::from_secs(30);
+
 /// No network lies between, and a disk that is slow is waited for.
 const PATIENCE: Duration = Duration::MAX;
 
@@ -52,7 +55,8 @@ impl SqlStore<Sqlite> {
     pub async fn open(path: &Path, identity: &Identity) -> Result<Self, OpenError> {
         let (place, writer) = (path.display().to_string(), options(path));
         let readers = writer.clone().pragma("query_only", "ON");
-        Self::take(Opened { place, writer, readers, patience: PATIENCE }, identity).await
+        let (turn, patience) = (TURN, PATIENCE);
+        Self::take(Opened { place, writer, readers, turn, patience }, identity).await
     }
 
     /// Limits the database file to `pages` pages of 4 KiB (`None`: no limit); commits beyond it fail with

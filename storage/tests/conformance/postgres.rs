@@ -227,3 +227,30 @@ async fn a_wrong_password_is_refused_and_not_shown() {
     let said = format!("{refused} {refused:?}");
     assert!(said.contains("password authentication failed") && !said.contains("s3cret"), "{said}");
 }
+
+#[tokio::test]
+async fn a_server_is_believed_only_with_its_certificate_where_that_is_asked_for() {
+    let server = tallymill_postgres::Server::start().unwrap();
+    let plain = server.database().unwrap();
+    let opened = |parameters: String| {
+        let world = Postgres(format!("{plain}?{parameters}"));
+        async move {
+            world.open_as(&identity()).await.err().map(|error| format!("{error:?}").to_lowercase())
+        }
+    };
+    let refused = opened("sslmode=require".to_owned()).await.unwrap();
+    assert!(refused.contains("tls"), "{refused}");
+    let authority = server.with_tls().unwrap();
+    let full = |file: &std::path::Path| {
+        opened(format!("sslmode=verify-full&sslrootcert={}", file.display()))
+    };
+    assert_eq!(full(&authority).await, None);
+    let other = full(&server.folder().join("server.pem")).await.unwrap();
+    assert!(other.contains("certificate"), "not its authority: {other}");
+    let system = opened("sslmode=verify-full".to_owned()).await.unwrap();
+    assert!(system.contains("certificate"), "not known to the system: {system}");
+    let parameters = format!("?sslmode=verify-full&sslrootcert={}", authority.display());
+    let elsewhere = Postgres(plain.replace("127.0.0.1", "localhost") + &parameters);
+    let named = format!("{:?}", elsewhere.open_as(&identity()).await.err()).to_lowercase();
+    assert!(named.contains("certificate"), "it has another name: {named}");
+}

@@ -173,6 +173,18 @@ impl Server {
         run(self.control().arg("reload"))
     }
 
+    /// Starts it again with a certificate of its own, and gives the file of the authority that signed it.
+    ///
+    /// # Errors
+    /// When there is no `openssl` to make it, which Debian's package of the server brings along.
+    pub fn with_tls(&self) -> io::Result<PathBuf> {
+        let mut make = as_user(Path::new("sh"), self.user);
+        run(make.args(["-c", include_str!("tls.sh"), "sh"]).arg(&self.folder))?;
+        self.crash()?;
+        self.start_again()?;
+        Ok(self.folder.join("ca.pem"))
+    }
+
     fn control(&self) -> Command {
         let mut control = as_user(&self.bin.join("pg_ctl"), self.user);
         control.arg("-D").arg(self.folder.join("data")).current_dir(&self.folder);
