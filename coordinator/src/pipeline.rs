@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
 use tallymill_ledger::Amount;
 use tallymill_protocol::{AttemptId, Digest, HostId, JobId, Manifest, Micros};
-use tallymill_storage::{CommitError, Commits, Identity};
+use tallymill_storage::{CommitError, Commits, Identity, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -422,9 +422,7 @@ impl Worker {
         let mut pause = PROBE.0;
         loop {
             while inputs.try_recv().is_ok() {}
-            if self.parts.store.probe().await.is_ok()
-                && let Ok(snapshot) = self.parts.store.load().await
-            {
+            if let Some(snapshot) = self.reload().await {
                 if snapshot.sequence < self.acknowledged {
                     let (found, acknowledged) = (snapshot.sequence, self.acknowledged);
                     return Err(PipelineError::Lost { found, acknowledged });
@@ -437,6 +435,21 @@ impl Worker {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PROBE.1);
+        }
+    }
+
+    /// What the database holds, if it takes writes. In the runtime of commits: a connection that is opened now is theirs,
+    /// and the thread's own runtime has no sockets.
+    async fn reload(&self) -> Option<Snapshot> {
+        let store = Arc::clone(&self.parts.store);
+        let load = self.store_runtime.spawn(async move {
+            store.probe().await.ok()?;
+            store.load().await.ok()
+        });
+        match load.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(loaded) => loaded,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_ends)) => None,
         }
     }
 }
