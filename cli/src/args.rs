@@ -4,6 +4,25 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// The variable that names the coordinator's database.
+pub const DATABASE: &str = "TALLYMILL_DATABASE";
+
+/// Text that may hold a password: it is never shown.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// Share idle CPU with honest accounts.
 #[derive(Debug, Parser)]
 #[command(name = "tallymill", version, propagate_version = true)]
@@ -91,9 +110,13 @@ pub struct DevArgs {
 
 #[derive(Debug, Args)]
 pub struct CoordinatorArgs {
-    /// Where the coordinator keeps database, blobs and key.
+    /// Where the coordinator keeps blobs and key, and its database unless --database says otherwise.
     #[arg(long, env = "TALLYMILL_DATA", default_value = "coordinator")]
     pub data: PathBuf,
+    /// The database: postgres://USER@HOST/NAME, or sqlite:FILE. A password comes from PGPASSWORD or a password file: what
+    /// stands on a command line is seen by everybody on this machine.
+    #[arg(long, env = DATABASE, hide_env_values = true, value_name = "PLACE")]
+    pub database: Option<Secret>,
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7411")]
     pub listen: std::net::SocketAddr,
@@ -442,5 +465,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_password_in_the_database_is_not_shown() {
+        let words = ["tallymill", "coordinator", "--database", "postgres://m:s3cret@h/mill"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        assert!(!format!("{cli:?}").contains("s3cret"));
+        let Verb::Coordinator(args) = cli.verb else { panic!("another verb") };
+        assert_eq!(args.database.unwrap().0, words[3]);
     }
 }

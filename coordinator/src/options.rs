@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tallymill_engine::Admission;
 use tallymill_ledger::{Amount, GrantPolicy};
 use tallymill_protocol::{AccountId, CoordinatorId, Network};
+use tallymill_storage::Place;
 
 use crate::tokens::{LINK_LIFE, TOKEN_LIFE};
 
@@ -48,8 +49,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Scheme, host and port that clients dial; `None` believes each request's `Host` header, over http.
     pub origin: Option<String>,
-    /// Where key, database and blobs are kept.
+    /// Where key and blobs are kept.
     pub data: PathBuf,
+    /// The database.
+    pub database: Place,
     /// Name of the network.
     pub network: Network,
     /// Who may join.
@@ -65,12 +68,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Open admission on `listen`, grants capped at 10⁶ credits an account and 10⁸ in all.
+    /// SQLite in the data directory, open admission on `listen`, grants capped at 10⁶ credits an account and 10⁸ in all.
     #[must_use]
     pub fn new(listen: SocketAddr, data: PathBuf, network: Network) -> Self {
         Self {
             listen,
             origin: None,
+            database: Place::File(data.join("tallymill.db")),
             data,
             network,
             admission: Admission::Open,

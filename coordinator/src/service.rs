@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tallymill_engine::{Config, rows::Identity};
 use tallymill_protocol::Keypair;
-use tallymill_storage::{SqliteStore, Store};
+use tallymill_storage::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -96,7 +96,7 @@ impl Handle {
     }
 }
 
-/// Starts a coordinator on SQLite in its data directory.
+/// Starts a coordinator.
 ///
 /// # Errors
 /// When directory, key, database, blobs or address cannot be used.
@@ -104,8 +104,8 @@ pub async fn start(options: Options) -> Result<Handle, ServiceError> {
     std::fs::create_dir_all(&options.data).map_err(io("make the data directory"))?;
     let key = keys::load_or_create(&options.data)?;
     let identity = Identity { network: options.network.clone(), coordinator: key.public().into() };
-    let store = SqliteStore::open(&options.data.join("tallymill.db"), &identity).await?;
-    start_with(options, key, Arc::new(store)).await
+    let store = options.database.open(&identity).await?;
+    start_with(options, key, store).await
 }
 
 /// Starts a coordinator with this key on this database.

@@ -7,7 +7,7 @@ use tallymill_coordinator::{Admission, Options};
 use tallymill_protocol::{AccountId, Network};
 
 use super::Stop;
-use crate::args::{Common, CoordinatorArgs};
+use crate::args::{Common, CoordinatorArgs, Secret};
 use crate::fault::Usage;
 use crate::ui;
 
@@ -41,6 +41,9 @@ fn options(args: CoordinatorArgs) -> anyhow::Result<Options> {
         .ok_or_else(|| Usage("--network: 1 to 128 bytes without control characters".to_owned()))?;
     let mut options = Options::new(args.listen, args.data, network);
     options.origin = args.public;
+    if let Some(Secret(place)) = args.database {
+        options.database = place.parse().map_err(|e| Usage(format!("--database: {e}")))?;
+    }
     options.admission = match args.admission.as_str() {
         "open" => Admission::Open,
         "approved" => Admission::Approved,

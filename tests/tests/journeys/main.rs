@@ -14,6 +14,7 @@ mod json;
 mod keys;
 mod local;
 mod operator;
+mod postgres;
 mod refusals;
 mod steps;
 mod volunteer;

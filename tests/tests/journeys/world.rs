@@ -107,7 +107,13 @@ pub fn number(value: &Value) -> i64 {
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(binary());
     command.current_dir(folder).env("HOME", folder);
-    for name in ["TALLYMILL_URL", "TALLYMILL_KEY", "TALLYMILL_DATA", "TALLYMILL_WORKER"] {
+    for name in [
+        "TALLYMILL_URL",
+        "TALLYMILL_KEY",
+        "TALLYMILL_DATA",
+        "TALLYMILL_DATABASE",
+        "TALLYMILL_WORKER",
+    ] {
         command.env_remove(name);
     }
     command
@@ -205,12 +211,25 @@ pub struct Network {
     pub folder: TempDir,
     /// The operator's account, which has 10,000 credits.
     pub account: String,
+    /// The address of the coordinator's database, when it is on a server.
+    pub database: Option<String>,
 }
 
 impl Network {
     /// A coordinator, `workers` volunteers of different owners, and an operator with 10,000 credits.
     pub fn start(workers: usize) -> Self {
         let mut network = Self::start_with(|command| command);
+        (0..workers).for_each(|_| network.join());
+        network
+    }
+
+    /// The same with the coordinator's database at this address.
+    pub fn start_on(database: &str, workers: usize) -> Self {
+        let mut network = Self::start_with(|mut command| {
+            command.env("TALLYMILL_DATABASE", database);
+            command
+        });
+        network.database = Some(database.to_owned());
         (0..workers).for_each(|_| network.join());
         network
     }
@@ -226,7 +245,8 @@ impl Network {
         let mut start = change(coordinator(folder.path(), "127.0.0.1:0", &account));
         let mut coordinator = Part::start(&mut start, folder.path(), "coordinator");
         let url = coordinator.says()["listening"].as_str().unwrap().to_owned();
-        let network = Self { workers: Vec::new(), coordinator, url, folder, account };
+        let (workers, database) = (Vec::new(), None);
+        let network = Self { workers, coordinator, url, folder, account, database };
         network.tell(&["admin", "grant", &network.account, "10000"]).good();
         network
     }
@@ -315,11 +335,12 @@ impl Network {
         assert!(!sums.is_empty() && sums.iter().all(|sum| number(&sum["sum"]) == 0), "{report}");
     }
 
-    /// Kills the coordinator without warning, and starts it again on the same files and port.
+    /// Kills the coordinator without warning, and starts it again on the same files, database and port.
     pub fn crash(&mut self) {
         self.coordinator.kill();
         let listen = self.url.trim_start_matches("http://").to_owned();
         let mut start = coordinator(self.folder.path(), &listen, &self.account);
+        start.envs(self.database.iter().map(|database| ("TALLYMILL_DATABASE", database)));
         self.coordinator = Part::start(&mut start, self.folder.path(), "coordinator");
         assert_eq!(self.coordinator.says()["listening"], self.url.as_str());
     }
@@ -329,7 +350,8 @@ impl Network {
         let authority = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(authority).unwrap();
         // HTTP/1.0 keeps the answer in one piece and ends it by closing.
-        write!(stream, "GET {path} HTTP/1.0\r\nhost: {authority}\r\n\r\n").unwrap();
+        let head = format!("host: {authority}\r\ntallymill-protocol: 1\r\n");
+        write!(stream, "GET {path} HTTP/1.0\r\n{head}\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
