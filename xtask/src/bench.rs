@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
+use crate::database::{Database, Kind};
 use crate::network::Network;
 use crate::say::{note, say};
 use crate::{cpu, load, measure, network, repo, stats};
@@ -27,6 +28,9 @@ pub(crate) enum Bench {
         /// Number of tasks.
         #[arg(long, default_value_t = 100_000)]
         tasks: u32,
+        /// The coordinator's database.
+        #[arg(long, value_enum, default_value = "sqlite")]
+        database: Kind,
     },
     /// From the submission of one small task to its verified result, on an idle network.
     Latency {
@@ -61,8 +65,8 @@ pub(crate) enum Bench {
 /// Runs a benchmark and prints its line.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
-        Bench::Throughput { tasks } => {
-            say(runtime()?.block_on(throughput(*tasks))?);
+        Bench::Throughput { tasks, database } => {
+            say(runtime()?.block_on(throughput(*tasks, *database))?);
             Ok(())
         }
         Bench::Latency { tasks } => {
@@ -109,18 +113,20 @@ fn startup() -> anyhow::Result<()> {
     repo::run(&mut bench)
 }
 
-async fn throughput(tasks: u32) -> anyhow::Result<Value> {
+async fn throughput(tasks: u32, kind: Kind) -> anyhow::Result<Value> {
     let program = network::build(true)?;
     let folder = network::folder("bench")?;
-    let mut network = Network::start(&program, folder.path())?;
+    let database = Database::start(kind)?;
+    let mut network = Network::start_on(&program, folder.path(), database.address())?;
     let client = network.customer("customer", CREDITS).await?;
     network.join_own("worker", 2, "customer")?;
     let counter = AtomicU64::new(0);
     load::run(&client, WARM_UP, &counter).await?;
 
     note(format!("running {tasks} tasks"));
-    // Client, coordinator, worker and what they start all descend from this process.
-    let own = [std::process::id()];
+    // Client, coordinator, worker and what they start all descend from this process; a database server does not.
+    let mut own = vec![std::process::id()];
+    own.extend(database.process()?);
     let (cpu, clock) = (cpu::micros(&own)?, Instant::now());
     load::run(&client, tasks, &counter).await?;
     let (seconds, cpu) = (clock.elapsed().as_secs_f64(), cpu::micros(&own)?.saturating_sub(cpu));
@@ -137,7 +143,7 @@ async fn throughput(tasks: u32) -> anyhow::Result<Value> {
     }))
 }
 
-/// Whether the coordinator's writing connection says, when asked by `PRAGMA synchronous`, that it is FULL.
+/// Whether the coordinator's database says, when asked, that a commit survives the loss of power.
 fn durable(about: &Value) -> bool {
     about.pointer("/storage/synchronous").and_then(Value::as_str) == Some("full")
 }

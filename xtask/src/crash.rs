@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tallymill_sdk::Client;
 
+use crate::database::{Database, Kind};
 use crate::load::{self, Seen};
 use crate::network;
 use crate::network::{Network, PATIENCE};
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// Chooses the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The coordinator's database.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    database: Kind,
 }
 
 /// What the run came to.
@@ -62,7 +66,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 async fn crash(options: &Options) -> anyhow::Result<Outcome> {
     let program = network::build(true)?;
     let folder = network::folder("crash")?;
-    let mut network = Network::start(&program, folder.path())?;
+    let database = Database::start(options.database)?;
+    let mut network = Network::start_on(&program, folder.path(), database.address())?;
     let client = network.customer("customer", CREDITS).await?;
     network.join_own("worker", 2, "customer")?;
     let (counter, enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));

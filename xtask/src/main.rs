@@ -5,6 +5,7 @@
 mod bench;
 mod cpu;
 mod crash;
+mod database;
 mod demo;
 mod deny;
 mod fuzz;

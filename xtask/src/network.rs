@@ -12,6 +12,7 @@ use serde_json::Value;
 use tallymill_protocol::AccountId;
 use tallymill_sdk::{Client, KeyFile};
 
+use crate::database::Place;
 use crate::repo;
 use child::Child;
 
@@ -22,6 +23,9 @@ const PROBE: Duration = Duration::from_millis(5);
 
 /// The environment variable that names a finished binary to test in place of one built here.
 pub(crate) const FINISHED: &str = "TALLYMILL_BINARY";
+
+/// The environment variable in which a coordinator finds the address of its database.
+const DATABASE: &str = "TALLYMILL_DATABASE";
 
 /// Builds the binary under test, unless a finished one is named, and says where it is.
 pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
@@ -80,17 +84,30 @@ pub(crate) struct Network {
     program: PathBuf,
     folder: PathBuf,
     operator: AccountId,
+    /// The address of its database, when that is on a server.
+    address: Option<String>,
 }
 
 impl Network {
     /// Starts a coordinator that keeps its files in `folder`, and waits until it is ready.
     pub(crate) fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_on(program, folder, None)
+    }
+
+    /// The same on the database at this address, where there is one.
+    pub(crate) fn start_on(
+        program: &Path,
+        folder: &Path,
+        address: Option<String>,
+    ) -> anyhow::Result<Self> {
         let operator = KeyFile::create(&folder.join("operator.key"))?.pair().public().into();
-        let coordinator = start_coordinator(program, folder, "127.0.0.1:0", &operator)?;
+        let mut command = coordinator_command(program, folder, "127.0.0.1:0", &operator);
+        let coordinator = start_coordinator(&mut command, folder, address.as_deref())?;
         let (program, folder) = (program.to_owned(), folder.to_owned());
         let volunteers = Vec::new();
         let authority = String::new();
-        let mut network = Self { volunteers, coordinator, authority, program, folder, operator };
+        let mut network =
+            Self { volunteers, coordinator, authority, program, folder, operator, address };
         let line = network.coordinator.line(PATIENCE)?;
         network.authority = listening(&line)?;
         network.await_ready()?;
@@ -187,8 +204,10 @@ impl Network {
     pub(crate) fn crash(&mut self) -> anyhow::Result<Duration> {
         self.coordinator.kill()?;
         let began = Instant::now();
-        self.coordinator =
-            start_coordinator(&self.program, &self.folder, &self.authority, &self.operator)?;
+        let (folder, address) = (&self.folder, self.address.as_deref());
+        let mut command =
+            coordinator_command(&self.program, folder, &self.authority, &self.operator);
+        self.coordinator = start_coordinator(&mut command, folder, address)?;
         self.await_ready()?;
         Ok(began.elapsed())
     }
@@ -218,14 +237,17 @@ impl Network {
         self.coordinator.stop()
     }
 
-    /// The coordinator's database: the one file below its folder that begins as SQLite's do.
-    pub(crate) fn database(&self) -> anyhow::Result<PathBuf> {
+    /// The coordinator's database: on a server, or the one file below its folder that begins as SQLite's do.
+    pub(crate) fn database(&self) -> anyhow::Result<Place> {
+        if let Some(address) = &self.address {
+            return Ok(Place::Server(address.clone()));
+        }
         let data = self.folder.join("coordinator");
         let entries = std::fs::read_dir(&data)?.collect::<Result<Vec<_>, _>>()?;
         let files: Vec<PathBuf> =
             entries.into_iter().map(|e| e.path()).filter(|path| is_database(path)).collect();
         match files.as_slice() {
-            [file] => Ok(file.clone()),
+            [file] => Ok(Place::File(file.clone())),
             _ => bail!("{} databases in {}, expected one", files.len(), data.display()),
         }
     }
@@ -238,17 +260,30 @@ fn is_database(path: &Path) -> bool {
     read.is_ok() && &head == b"SQLite format 3\0"
 }
 
-fn start_coordinator(
+fn coordinator_command(
     program: &Path,
     folder: &Path,
     listen: &str,
     operator: &AccountId,
-) -> anyhow::Result<Child> {
+) -> Command {
     let mut command = repo::command(program);
     command.args(["--json", "coordinator", "--listen", listen]);
     command.arg("--data").arg(folder.join("coordinator"));
     command.args(["--operator", &operator.to_string()]);
-    Child::start(&mut command, "coordinator", folder)
+    command
+}
+
+/// Starts a coordinator. The address holds a password, so it is no argument.
+fn start_coordinator(
+    command: &mut Command,
+    folder: &Path,
+    address: Option<&str>,
+) -> anyhow::Result<Child> {
+    match address {
+        Some(address) => command.env(DATABASE, address),
+        None => command.env_remove(DATABASE),
+    };
+    Child::start(command, "coordinator", folder)
 }
 
 /// Whether a worker's first line names the host that it became.

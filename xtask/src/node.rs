@@ -15,15 +15,8 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     if version().is_ok_and(|version| version >= OLDEST) {
         return Ok(());
     }
-    let mut install = repo::command("apt-get");
-    install.args(["install", "--yes", "--no-install-recommends", "nodejs"]);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    repo::run(&mut install).with_context(|| {
-        format!(
-            "the JavaScript host needs node {OLDEST} or later, which is missing and could not be \
-             installed. As root on Debian or Ubuntu: apt-get update && apt-get install nodejs"
-        )
-    })?;
+    repo::install("nodejs")
+        .with_context(|| format!("the JavaScript host needs node {OLDEST} or later"))?;
     let version = version()?;
     ensure!(version >= OLDEST, "node {version} is too old: {OLDEST} or later is needed");
     Ok(())

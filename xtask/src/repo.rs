@@ -62,6 +62,19 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{shown} printed no UTF-8"))
 }
 
+/// Installs a package of Debian's or Ubuntu's; an error says what a person can do.
+pub(crate) fn install(package: &str) -> anyhow::Result<()> {
+    let mut install = command("apt-get");
+    install.args(["install", "--yes", "--no-install-recommends", package]);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    run(&mut install).with_context(|| {
+        format!(
+            "{package} is missing and could not be installed. As root on Debian or Ubuntu: \
+             apt-get update && apt-get install {package}"
+        )
+    })
+}
+
 /// The command as a person would type it.
 pub(crate) fn show(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use crate::{guests, network, node, repo, tidy};
+use crate::{database, guests, network, node, repo, tidy};
 
 /// Sums over the `test result:` lines of the test harness, and the closing lines of node's.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let c_guest = Aside::start("C guest", guests::build_c);
     session.step("guests", |_| guests::build());
     session.step("node", |_| node::ensure());
+    session.step("postgresql", |_| database::ensure());
     session.step("format", |_| repo::run(repo::cargo().args(["fmt", "--all", "--check"])));
     session.step("format of examples", |_| repo::run(&mut examples_format()));
     session.step("build and clippy", |_| repo::run(&mut linted_build()));

@@ -1,24 +1,19 @@
-//! Reads the books from the coordinator's database file, read only.
-
-use std::path::Path;
+//! Reads the books from the coordinator's database, without changing it.
 
 use anyhow::Context;
 use futures_util::TryStreamExt as _;
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 use tallymill_protocol::cbor::Message as _;
 use tallymill_protocol::{Manifest, Receipt, Signed};
 
 use super::{Books, Id, Moved};
+use crate::database::Place;
 
-/// The books in this file. The coordinator may run meanwhile: one snapshot is read.
-pub(crate) async fn read(file: &Path) -> anyhow::Result<Books> {
-    let options = SqliteConnectOptions::new().filename(file).read_only(true);
-    let mut database = options
-        .connect()
-        .await
-        .with_context(|| format!("failed to open the database {}", file.display()))?;
-    sqlx::query("BEGIN").execute(&mut database).await?;
+/// The books in this database. The coordinator may run meanwhile: one snapshot is read.
+pub(crate) async fn read(place: &Place) -> anyhow::Result<Books> {
+    let mut database = Database::open(place).await.context("failed to open the database")?;
     let mut books = Books::default();
     jobs(&mut database, &mut books).await.context("failed to read jobs")?;
     receipts(&mut database, &mut books).await.context("failed to read receipts")?;
@@ -27,58 +22,135 @@ pub(crate) async fn read(file: &Path) -> anyhow::Result<Books> {
     Ok(books)
 }
 
-async fn jobs(database: &mut SqliteConnection, books: &mut Books) -> anyhow::Result<()> {
-    let mut rows = sqlx::query(include_str!("../../sql/jobs.sql")).fetch(database);
-    while let Some(row) = rows.try_next().await? {
-        let envelope = Signed::<Manifest>::from_bytes(row.try_get("envelope")?)?;
-        books.job(id(&row, "id")?, envelope.peek()?);
-    }
-    Ok(())
+/// A database in a transaction whose reads all see one state.
+enum Database {
+    File(SqliteConnection),
+    Server(PgConnection),
 }
 
-async fn receipts(database: &mut SqliteConnection, books: &mut Books) -> anyhow::Result<()> {
+/// Columns of a row of any database.
+trait Columns {
+    fn bytes(&self, column: &str) -> sqlx::Result<Option<&[u8]>>;
+    fn text(&self, column: &str) -> sqlx::Result<&str>;
+    fn number(&self, column: &str) -> sqlx::Result<i64>;
+}
+
+macro_rules! columns {
+    ($($row:ty),*) => {$(
+        impl Columns for $row {
+            fn bytes(&self, column: &str) -> sqlx::Result<Option<&[u8]>> {
+                self.try_get(column)
+            }
+
+            fn text(&self, column: &str) -> sqlx::Result<&str> {
+                self.try_get(column)
+            }
+
+            fn number(&self, column: &str) -> sqlx::Result<i64> {
+                self.try_get(column)
+            }
+        }
+    )*};
+}
+columns!(SqliteRow, PgRow);
+
+impl Database {
+    async fn open(place: &Place) -> sqlx::Result<Self> {
+        match place {
+            Place::File(file) => {
+                let options = SqliteConnectOptions::new().filename(file).read_only(true);
+                let mut file = options.connect().await?;
+                sqlx::query("BEGIN").execute(&mut file).await?;
+                Ok(Self::File(file))
+            }
+            Place::Server(address) => {
+                let mut server = PgConnection::connect(address).await?;
+                let begin = sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+                begin.execute(&mut server).await?;
+                Ok(Self::Server(server))
+            }
+        }
+    }
+
+    /// Hands over every row of a query, one after the other.
+    async fn each(
+        &mut self,
+        sql: &'static str,
+        mut take: impl FnMut(&dyn Columns) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::File(file) => {
+                let mut rows = sqlx::query(sql).fetch(file);
+                while let Some(row) = rows.try_next().await? {
+                    take(&row)?;
+                }
+            }
+            Self::Server(server) => {
+                let mut rows = sqlx::query(sql).fetch(server);
+                while let Some(row) = rows.try_next().await? {
+                    take(&row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn jobs(database: &mut Database, books: &mut Books) -> anyhow::Result<()> {
+    let all = include_str!("../../sql/jobs.sql");
+    let job = |row: &dyn Columns| {
+        let envelope = Signed::<Manifest>::from_bytes(some(row, "envelope")?)?;
+        books.job(id(row, "id")?, envelope.peek()?);
+        Ok(())
+    };
+    database.each(all, job).await
+}
+
+async fn receipts(database: &mut Database, books: &mut Books) -> anyhow::Result<()> {
     let paid = include_str!("../../sql/paid_receipts.sql");
-    let mut rows = sqlx::query(paid).fetch(database);
-    while let Some(row) = rows.try_next().await? {
-        let receipt = Receipt::from_bytes(row.try_get("receipt")?)?;
-        let result = row.try_get::<&str, _>("state")? != "stopped";
-        books.receipt(id(&row, "job")?, id(&row, "host")?, &receipt, result)?;
-    }
-    Ok(())
+    let receipt = |row: &dyn Columns| {
+        let receipt = Receipt::from_bytes(some(row, "receipt")?)?;
+        let result = row.text("state")? != "stopped";
+        books.receipt(id(row, "job")?, id(row, "host")?, &receipt, result)
+    };
+    database.each(paid, receipt).await
 }
 
-async fn transfers(database: &mut SqliteConnection, books: &mut Books) -> anyhow::Result<()> {
+async fn transfers(database: &mut Database, books: &mut Books) -> anyhow::Result<()> {
     let all = include_str!("../../sql/transfers.sql");
-    let mut rows = sqlx::query(all).fetch(database);
-    while let Some(row) = rows.try_next().await? {
+    let transfer = |row: &dyn Columns| {
         books.transfer(Moved {
-            issuer: id(&row, "issuer")?,
-            kind: row.try_get("kind")?,
-            debit: id(&row, "debit")?,
-            credit: id(&row, "credit")?,
-            amount: row.try_get("amount")?,
-            job: maybe_id(&row, "job")?,
-            host: maybe_id(&row, "host")?,
+            issuer: id(row, "issuer")?,
+            kind: row.text("kind")?.to_owned(),
+            debit: id(row, "debit")?,
+            credit: id(row, "credit")?,
+            amount: row.number("amount")?,
+            job: maybe_id(row, "job")?,
+            host: maybe_id(row, "host")?,
         });
-    }
-    Ok(())
+        Ok(())
+    };
+    database.each(all, transfer).await
 }
 
-async fn balances(database: &mut SqliteConnection, books: &mut Books) -> anyhow::Result<()> {
+async fn balances(database: &mut Database, books: &mut Books) -> anyhow::Result<()> {
     let all = include_str!("../../sql/balances.sql");
-    let mut rows = sqlx::query(all).fetch(database);
-    while let Some(row) = rows.try_next().await? {
-        books.balance(id(&row, "account")?, id(&row, "issuer")?, row.try_get("amount")?);
-    }
-    Ok(())
+    let balance = |row: &dyn Columns| {
+        books.balance(id(row, "account")?, id(row, "issuer")?, row.number("amount")?);
+        Ok(())
+    };
+    database.each(all, balance).await
 }
 
-fn id(row: &SqliteRow, column: &str) -> anyhow::Result<Id> {
+fn some<'r>(row: &'r dyn Columns, column: &str) -> anyhow::Result<&'r [u8]> {
+    row.bytes(column)?.with_context(|| format!("column {column} is null"))
+}
+
+fn id(row: &dyn Columns, column: &str) -> anyhow::Result<Id> {
     maybe_id(row, column)?.with_context(|| format!("column {column} is null"))
 }
 
-fn maybe_id(row: &SqliteRow, column: &str) -> anyhow::Result<Option<Id>> {
-    let bytes: Option<&[u8]> = row.try_get(column)?;
-    let id = bytes.map(TryInto::try_into).transpose();
+fn maybe_id(row: &dyn Columns, column: &str) -> anyhow::Result<Option<Id>> {
+    let id = row.bytes(column)?.map(TryInto::try_into).transpose();
     id.with_context(|| format!("column {column} has not 32 bytes"))
 }

@@ -7,6 +7,7 @@ use tallymill_protocol::{
 };
 
 use super::*;
+use crate::database::Place;
 
 const JOB: Id = [1; 32];
 const HOST: Id = [2; 32];
@@ -190,14 +191,23 @@ fn a_receipt_of_an_unknown_job_is_an_error() {
     assert!(Books::default().receipt(JOB, HOST, &receipt(0, 1), true).is_err());
 }
 
+/// Fails unless the books that were written there are read.
+async fn are_read(place: Place) {
+    write(&place, &honest_rows()).await;
+    let books = read(&place).await.unwrap();
+    assert_eq!(books.findings(), Findings { unpaid: 0, double_paid: 1, imbalance: 0 });
+    assert_eq!(books.moved(&JOB, "earn"), 10);
+}
+
 #[tokio::test]
 async fn books_are_read_from_a_database_file() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("a.db");
-    write(&file, &honest_rows()).await;
-    let books = read(&file).await.unwrap();
-    assert_eq!(books.findings(), Findings { unpaid: 0, double_paid: 1, imbalance: 0 });
-    assert_eq!(books.moved(&JOB, "earn"), 10);
+    are_read(Place::File(folder.path().join("a.db"))).await;
+}
+
+#[tokio::test]
+async fn books_are_read_from_a_server() {
+    are_read(Place::Server(tallymill_postgres::shared().database().unwrap())).await;
 }
 
 /// One job and one paid receipt of 9 micro-credits, for which 10 were earned.
@@ -223,21 +233,33 @@ fn honest_rows() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ]
 }
 
-async fn write(file: &std::path::Path, rows: &[(&'static str, Vec<Vec<u8>>)]) {
-    use sqlx::{ConnectOptions as _, Executor as _};
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
-    let mut database = options.connect().await.unwrap();
-    for table in [
-        "CREATE TABLE job (id BLOB, envelope BLOB)",
-        "CREATE TABLE replica (job BLOB, host BLOB, state TEXT, receipt BLOB)",
-        "CREATE TABLE transfer (issuer BLOB, kind TEXT, debit BLOB, credit BLOB, amount BIGINT, job BLOB, host BLOB)",
-        "CREATE TABLE ledger_account (id BLOB, issuer BLOB)",
-        "CREATE TABLE balance (account BLOB, amount BIGINT)",
-    ] {
-        database.execute(table).await.unwrap();
+/// The tables that are read, with no more than what is read of them.
+const TABLES: &str = "CREATE TABLE job (id BLOB, envelope BLOB);
+    CREATE TABLE replica (job BLOB, host BLOB, state TEXT, receipt BLOB);
+    CREATE TABLE transfer (issuer BLOB, kind TEXT, debit BLOB, credit BLOB, amount BIGINT, job BLOB, host BLOB);
+    CREATE TABLE ledger_account (id BLOB, issuer BLOB);
+    CREATE TABLE balance (account BLOB, amount BIGINT)";
+
+async fn write(place: &Place, rows: &[(&'static str, Vec<Vec<u8>>)]) {
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+    macro_rules! fill {
+        ($connection:expr, $tables:expr) => {{
+            let mut database = $connection.await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe($tables)).execute(&mut database).await.unwrap();
+            for (statement, values) in rows {
+                let query = sqlx::query(*statement);
+                let query = values.iter().fold(query, |query, value| query.bind(value));
+                query.execute(&mut database).await.unwrap();
+            }
+        }};
     }
-    for (statement, values) in rows {
-        let query = values.iter().fold(sqlx::query(*statement), |query, value| query.bind(value));
-        query.execute(&mut database).await.unwrap();
+    match place {
+        Place::File(file) => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+            fill!(options.create_if_missing(true).connect(), TABLES);
+        }
+        Place::Server(address) => {
+            fill!(sqlx::PgConnection::connect(address), TABLES.replace("BLOB", "BYTEA"));
+        }
     }
 }
