@@ -38,12 +38,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     session.step("postgresql", |_| database::ensure());
     session.step("format", |_| repo::run(repo::cargo().args(["fmt", "--all", "--check"])));
     session.step("format of examples", |_| repo::run(&mut examples_format()));
-    session.step("build and clippy", |_| repo::run(&mut linted_build()));
-    session.step("clippy of examples", |_| repo::run(&mut deny_warnings(examples("clippy"))));
+    session.step("build and clippy", |_| repo::run(&mut build(workspace())));
+    session.step("build and clippy of examples", |_| repo::run(&mut build(examples())));
     session.step("tidy", |_| tidy::run());
     session.join(c_guest);
     session.step("tests", |tally| count(&mut own_tests(), tally));
-    session.step("tests of examples", |tally| count(&mut examples("test"), tally));
+    session.step("tests of examples", |tally| count(&mut examples(), tally));
     session.step("tests of the JavaScript host", |tally| count(&mut node::tests()?, tally));
     session.conclude()
 }
@@ -141,16 +141,30 @@ impl Tally {
     }
 }
 
-/// The packages of the root workspace.
-fn workspace(subcommand: &str) -> Command {
+/// The tests of the root workspace.
+fn workspace() -> Command {
     let mut cargo = repo::cargo();
-    cargo.args([subcommand, "--workspace", "--locked"]).args(extra(subcommand));
+    cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    linted(cargo)
+}
+
+/// The same. Cargo builds the program for its own test, with everybody's features; journeys use that one, since building it alone
+/// would compile the engine again.
+fn own_tests() -> Command {
+    let mut cargo = workspace();
+    cargo.env(network::FINISHED, repo::target().join("debug/tallymill"));
     cargo
 }
 
-/// Everything of the root workspace, built as its tests want it and linted on the way.
-fn linted_build() -> Command {
-    let mut cargo = linted(workspace("test"));
+/// The tests of the examples' packages. The guest SDK is linked into their workspace but tested in ours.
+fn examples() -> Command {
+    let mut cargo = repo::guest_cargo("test");
+    cargo.args(["--workspace", "--exclude", "tallymill-guest", "--no-fail-fast"]);
+    linted(cargo)
+}
+
+/// Everything that the tests need and what is beside them, built and linted, and nothing run.
+fn build(mut cargo: Command) -> Command {
     cargo.args(["--all-targets", "--no-run"]);
     cargo
 }
@@ -164,35 +178,10 @@ fn linted(mut cargo: Command) -> Command {
     cargo
 }
 
-/// The tests of the root workspace. Cargo builds the program for its own test, with everybody's features; journeys use that
-/// one, since building it alone would compile the engine again.
-fn own_tests() -> Command {
-    let mut cargo = linted(workspace("test"));
-    cargo.env(network::FINISHED, repo::target().join("debug/tallymill"));
-    cargo
-}
-
-/// The examples' packages. The guest SDK is linked into their workspace but tested in ours.
-fn examples(subcommand: &str) -> Command {
-    let mut cargo = repo::guest_cargo(subcommand);
-    cargo.args(["--workspace", "--exclude", "tallymill-guest"]);
-    cargo.args(extra(subcommand));
-    cargo
-}
-
-fn extra(subcommand: &str) -> &'static [&'static str] {
-    if subcommand == "test" { &["--no-fail-fast"] } else { &["--all-targets"] }
-}
-
 fn examples_format() -> Command {
     let mut cargo = repo::cargo();
     cargo.args(["fmt", "--all", "--check", "--manifest-path", "examples/Cargo.toml"]);
     cargo
-}
-
-fn deny_warnings(mut clippy: Command) -> Command {
-    clippy.args(["--", "-D", "warnings"]);
-    clippy
 }
 
 /// Runs a test command, passing its output on line by line and counting results.
