@@ -7,8 +7,8 @@ use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Postgres, SqlSafe
 use tallymill_engine::rows::{Batch, BlobRow, Identity};
 use tallymill_protocol::{AccountId, CoordinatorId, Digest, Micros, Network};
 
-use super::{PATIENCE, PostgresStore, SETTINGS, Server, durable, opened, session};
-use crate::sql::{self, MIGRATIONS, ROWS, migrate};
+use super::{PATIENCE, PostgresStore, SETTINGS, Server, durable, expand, opened, session};
+use crate::sql::{self, Backend as _, MIGRATIONS, ROWS, migrate};
 use crate::{Blobs, CommitError, Commits, OpenError, ReadError};
 
 fn server() -> Server {
@@ -52,6 +52,14 @@ async fn every_query_prepares() {
         let prepared = connection.prepare(sqlx::AssertSqlSafe(text).into_sql_str()).await;
         assert!(prepared.is_ok(), "{}: {:?}", file.display(), prepared.err());
     }
+}
+
+#[test]
+fn a_statement_takes_many_rows_in_one_array_per_column() {
+    assert_eq!([1, 4_096, 9_999].map(Postgres::portion), [1, 4_096, 4_096]);
+    let insert = "INSERT INTO t (a, b) VALUES {rows} ON CONFLICT DO NOTHING";
+    let expected = "INSERT INTO t (a, b) SELECT * FROM UNNEST($1, $2) ON CONFLICT DO NOTHING";
+    assert_eq!(expand(insert, 2), expected);
 }
 
 #[tokio::test]

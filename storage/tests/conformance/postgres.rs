@@ -1,6 +1,7 @@
 //! What only PostgreSQL can show: takeovers beside commits, broken connections, a server that stops, and what is asked of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use tallymill_engine::rows::{Batch, JobRow, JobState};
@@ -10,6 +11,9 @@ use tallymill_storage::{Blobs, CommitError, Commits, Jobs, OpenError, PostgresSt
 use crate::world::{
     Backend, Postgres, blob, empty, everything, identity, is_conflict, job, job_id,
 };
+
+/// How long a test waits for a state of the server, less than the server lets anybody wait for a lock.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn filled() -> (Postgres, Arc<PostgresStore>) {
     let world = Postgres::new().await;
@@ -35,15 +39,17 @@ async fn before_blobs(world: &Postgres, body: &str) {
         .await;
 }
 
-/// Waits until so many sessions of this database wait for locks.
+/// Waits until so many sessions of this database wait for locks; a test that waits in vain fails.
 async fn until_waiting(observer: &mut PgConnection, sessions: i64) {
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let mut found = -1_i64;
-    while found < sessions {
-        found = sqlx::query_scalar(waiting).fetch_one(&mut *observer).await.unwrap();
-        tokio::task::yield_now().await;
-    }
+    let look = async {
+        let mut found = -1_i64;
+        while found < sessions {
+            found = sqlx::query_scalar(waiting).fetch_one(&mut *observer).await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap();
 }
 
 #[tokio::test]
