@@ -9,16 +9,20 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
+use tallymill_sdk::Client;
 
 use crate::database::{Database, Kind};
 use crate::network::Network;
 use crate::say::{note, say};
-use crate::{cpu, load, measure, network, repo, stats};
+use crate::{cpu, load, measure, network, recount, repo, stats};
 
 /// Credit that the load's account gets; its jobs hold 10 credits each.
 const CREDITS: u64 = 100;
 /// Tasks that run before the clock starts: the worker has joined and the module is compiled.
 const WARM_UP: u32 = 100;
+
+/// Tasks of some four milliseconds.
+const LONG_TASKS: u32 = 3_000;
 
 /// Which figures.
 #[derive(clap::Subcommand)]
@@ -130,6 +134,7 @@ async fn throughput(tasks: u32, kind: Kind) -> anyhow::Result<Value> {
     let (cpu, clock) = (cpu::micros(&own)?, Instant::now());
     load::run(&client, tasks, &counter).await?;
     let (seconds, cpu) = (clock.elapsed().as_secs_f64(), cpu::micros(&own)?.saturating_sub(cpu));
+    let efficiency = efficiency(&network, &client, &own).await?;
     network.check()?;
     let about = network.about()?;
     Ok(json!({
@@ -137,10 +142,27 @@ async fn throughput(tasks: u32, kind: Kind) -> anyhow::Result<Value> {
         "tasks": tasks,
         "tasks_per_s": rounded(f64::from(tasks) / seconds),
         "cpu_us_per_task": rounded(f64::from(u32::try_from(cpu)?) / f64::from(tasks)),
+        "efficiency_4ms": efficiency,
         "rss_mib": cpu::peak_mib(network.coordinator_id())?,
         "durable": durable(&about),
         "database": about.pointer("/storage/database").cloned().unwrap_or_default(),
     }))
+}
+
+/// Of all processor time that tasks of some four milliseconds take, the share that their own code has: a loop in one process
+/// would have no other.
+async fn efficiency(network: &Network, client: &Client, own: &[u32]) -> anyhow::Result<f64> {
+    note(format!("running {LONG_TASKS} tasks of some 4 ms"));
+    let counter = AtomicU64::new(0);
+    // Compiled before the clock starts.
+    load::run_job(client, &load::long_job(WARM_UP)?, &counter).await?;
+    let before = cpu::micros(own)?;
+    let seen = load::run_job(client, &load::long_job(LONG_TASKS)?, &counter).await?;
+    let all = cpu::micros(own)?.saturating_sub(before);
+    let books = recount::read(&network.database()?).await?;
+    let share =
+        f64::from(u32::try_from(books.cpu_us(&seen.job.id().0))?) / f64::from(u32::try_from(all)?);
+    Ok((share * 1e3).round() / 1e3)
 }
 
 /// Whether the coordinator's database says, when asked, that a commit survives the loss of power.

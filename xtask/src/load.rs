@@ -14,6 +14,8 @@ use crate::network::PATIENCE;
 const FROM: u64 = 1_000_000;
 /// Fuel that one task may use; it needs a few dozen instructions.
 const FUEL: u64 = 100_000;
+/// The same of one that computes for a while.
+const LONG_FUEL: u64 = 10_000_000_000;
 /// Memory of one task: the one page that the module declares.
 const MEMORY: u64 = 65_536;
 /// Longest output and log, bytes.
@@ -31,15 +33,33 @@ pub(crate) struct Seen {
 
 /// The job of `tasks` trivial tasks; one execution each, believed.
 pub(crate) fn job(tasks: u32) -> anyhow::Result<Job> {
-    let module = wat::parse_str(include_str!("load/echo.wat"))?;
-    let limits =
-        Limits { fuel: FUEL, memory: MEMORY, output: OUTPUT, log: OUTPUT, ..Limits::default() };
-    Ok(Job::new(module).title("echo").range(FROM, tasks).limits(limits))
+    job_of(include_str!("load/echo.wat"), tasks, FUEL)
+}
+
+/// The same with tasks that compute for some four milliseconds each.
+pub(crate) fn long_job(tasks: u32) -> anyhow::Result<Job> {
+    job_of(include_str!("load/spin.wat"), tasks, LONG_FUEL)
+}
+
+fn job_of(text: &str, tasks: u32, fuel: u64) -> anyhow::Result<Job> {
+    let module = wat::parse_str(text)?;
+    let limits = Limits { fuel, memory: MEMORY, output: OUTPUT, log: OUTPUT, ..Limits::default() };
+    Ok(Job::new(module).title("load").range(FROM, tasks).limits(limits))
 }
 
 /// Submits the load and collects every result, through any number of restarts. `counter` counts the results.
 pub(crate) async fn run(client: &Client, tasks: u32, counter: &AtomicU64) -> anyhow::Result<Seen> {
-    let job = submit(client, &job(tasks)?).await?;
+    run_job(client, &job(tasks)?, counter).await
+}
+
+/// The same with a job whose tasks give their numbers back.
+pub(crate) async fn run_job(
+    client: &Client,
+    job: &Job,
+    counter: &AtomicU64,
+) -> anyhow::Result<Seen> {
+    let tasks = job.tasks();
+    let job = submit(client, job).await?;
     let results = collect(&job, tasks, counter, &number).await?;
     Ok(Seen { job, results })
 }
@@ -132,6 +152,7 @@ mod tests {
     #[test]
     fn the_module_assembles() {
         assert_eq!(job(5).unwrap().tasks(), 5);
+        assert_eq!(long_job(5).unwrap().tasks(), 5);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) type Id = [u8; 32];
 pub(crate) struct Books {
     jobs: BTreeMap<Id, Manifest>,
     owed: BTreeMap<(Id, Id), i128>,
+    /// Processor time that each job's paid receipts tell, µs.
+    cpu: BTreeMap<Id, u64>,
     leases: BTreeSet<(Digest, u32)>,
     repeated: u64,
     /// Results paid of each segment of each task; 0 where a task is not divided.
@@ -83,6 +85,7 @@ impl Books {
         let first = i128::from(manifest.tariff.compile);
         // The compile fee is a whole number once per job and host, so it can be added beside the rounded prices.
         *self.owed.entry((job, host)).or_insert(first) += price;
+        *self.cpu.entry(job).or_default() += receipt.cpu_time;
         self.repeated += u64::from(!self.leases.insert((Digest(receipt.lease.0), receipt.task.0)));
         let index = receipt.segment.map_or(0, |segment| segment.index);
         let place = (job, receipt.task.0, index);
@@ -122,6 +125,11 @@ impl Books {
     /// Micro-credits moved for a job by transfers of one kind.
     pub(crate) fn moved(&self, job: &Id, kind: &str) -> i128 {
         self.moved.get(&(*job, kind.to_owned())).copied().unwrap_or(0)
+    }
+
+    /// Processor time that hosts used for a job's paid results, µs, as their receipts tell.
+    pub(crate) fn cpu_us(&self, job: &Id) -> u64 {
+        self.cpu.get(job).copied().unwrap_or(0)
     }
 
     /// Results that were paid.

@@ -1,14 +1,15 @@
 //! How long a large job takes to be accepted, what it leaves behind when it is done, and how soon it can be stopped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tallymill_sdk::{Client, JobHandle};
 
 use super::rounded;
+use crate::database::Place;
 use crate::network::Network;
 use crate::say::note;
 use crate::{cpu, load, network};
@@ -41,13 +42,14 @@ pub(super) async fn run(tasks: u32) -> anyhow::Result<Value> {
     let cancel_s = clock.elapsed().as_secs_f64();
     let (accept_s, job) = timed(&client, &table(tasks, 0)?).await?;
     note(format!("accepted in {accept_s:.2} s; now {tasks} tasks run"));
-    let before = bytes(&network.database()?)?;
+    let file = database(&network)?;
+    let before = bytes(&file)?;
     network.join_own("worker", 2, "customer")?;
     let counter = AtomicU64::new(0);
     let expected = |task: u32| input(0, task);
     load::collect(&job, tasks, &counter, &expected).await?;
     network.check()?;
-    let grown = bytes(&network.database()?)? - before;
+    let grown = bytes(&file)? - before;
     Ok(json!({
         "bench": "submit",
         "tasks": tasks,
@@ -57,6 +59,13 @@ pub(super) async fn run(tasks: u32) -> anyhow::Result<Value> {
         "rss_mib": cpu::resident_mib(network.coordinator_id())?,
         "db_bytes_per_task": rounded(grown / f64::from(tasks)),
     }))
+}
+
+fn database(network: &Network) -> anyhow::Result<PathBuf> {
+    match network.database()? {
+        Place::File(file) => Ok(file),
+        Place::Server(_) => bail!("the size of a server's database is not measured"),
+    }
 }
 
 /// Seconds from the first byte sent to the answer.

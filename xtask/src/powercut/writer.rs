@@ -93,13 +93,13 @@ async fn normal(file: &Path, commits: u32) -> anyhow::Result<()> {
     for number in 1..=commits {
         let sequence = first + u64::from(number);
         let mut commit = connection.begin().await?;
-        let statement = "INSERT INTO meta (name, value) VALUES ('sequence', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let statement = include_str!("../../sql/powercut_sequence.sql");
         let value = sequence.to_be_bytes();
         sqlx::query(statement).bind(value.as_slice()).execute(&mut *commit).await?;
         for _ in 0..rows(number) {
             id += 1;
             let AdminRow { actor, action, subject, reason, at, .. } = row(id);
-            let statement = "INSERT INTO admin_entry (id, actor, action, subject, reason, at) VALUES ($1, $2, $3, $4, $5, $6)";
+            let statement = include_str!("../../sql/powercut_entry.sql");
             let query = sqlx::query(statement).bind(i64::try_from(id)?).bind(&actor.0[..]);
             let query = query.bind(action).bind(subject).bind(reason).bind(i64::try_from(at.0)?);
             query.execute(&mut *commit).await?;
