@@ -16,8 +16,8 @@ use crate::network::Network;
 use crate::say::{note, say};
 use crate::{cpu, load, measure, network, recount, repo, stats};
 
-/// Credit that the load's account gets; its jobs hold 10 credits each.
-const CREDITS: u64 = 100;
+/// Credit that the load's account gets: its longest job holds 6,000.
+const CREDITS: u64 = 10_000;
 /// Tasks that run before the clock starts: the worker has joined and the module is compiled.
 const WARM_UP: u32 = 100;
 

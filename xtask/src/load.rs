@@ -15,7 +15,7 @@ const FROM: u64 = 1_000_000;
 /// Fuel that one task may use; it needs a few dozen instructions.
 const FUEL: u64 = 100_000;
 /// The same of one that computes for a while.
-const LONG_FUEL: u64 = 10_000_000_000;
+const LONG_FUEL: u64 = 2_000_000_000;
 /// Memory of one task: the one page that the module declares.
 const MEMORY: u64 = 65_536;
 /// Longest output and log, bytes.
