@@ -41,7 +41,8 @@ struct Crowd {
     network: Network,
     hosts: Vec<Host>,
     owners: Vec<Client>,
-    _folder: tempfile::TempDir,
+    /// Where the coordinator's files are, as long as this lives.
+    folder: tempfile::TempDir,
 }
 
 async fn gather(count: u32) -> anyhow::Result<Crowd> {
@@ -62,7 +63,7 @@ async fn gather(count: u32) -> anyhow::Result<Crowd> {
         hosts.extend(joined);
         note(format!("{} hosts joined", hosts.len()));
     }
-    Ok(Crowd { network, hosts, owners, _folder: folder })
+    Ok(Crowd { network, hosts, owners, folder })
 }
 
 /// Every connection takes a descriptor here and one in the coordinator, which inherits the limit.
@@ -79,7 +80,7 @@ fn allow_descriptors(wanted: u64) -> anyhow::Result<()> {
 
 /// What so many hosts cost that wait for work which does not come.
 pub(super) async fn idle(count: u32) -> anyhow::Result<Value> {
-    let Crowd { mut network, hosts, .. } = gather(count).await?;
+    let Crowd { mut network, hosts, owners: _owners, folder: _folder } = gather(count).await?;
     let coordinator = network.coordinator_id();
     let before = cpu::resident_kib(coordinator)?;
     let waiting: Vec<_> = hosts.into_iter().map(|host| tokio::spawn(host.idle())).collect();
@@ -88,10 +89,13 @@ pub(super) async fn idle(count: u32) -> anyhow::Result<Value> {
     tokio::time::sleep(MEASURE).await;
     let (cpu, seconds) = (cpu::micros(&[coordinator])? - cpu, clock.elapsed().as_secs_f64());
     let memory = cpu::resident_kib(coordinator)?.saturating_sub(before);
-    for host in &waiting {
-        ensure!(!host.is_finished(), "a host lost its connection");
+    for host in waiting {
+        if host.is_finished() {
+            host.await?.context("a host did not stay connected")?;
+        } else {
+            host.abort();
+        }
     }
-    waiting.iter().for_each(tokio::task::JoinHandle::abort);
     network.check()?;
     let each = |figure: u64| -> anyhow::Result<f64> {
         Ok(f64::from(u32::try_from(figure)?) / f64::from(count))
@@ -106,7 +110,7 @@ pub(super) async fn idle(count: u32) -> anyhow::Result<Value> {
 
 /// What so many hosts cost that run tasks of two seconds and report them.
 pub(super) async fn active(count: u32) -> anyhow::Result<Value> {
-    let Crowd { mut network, hosts, owners, .. } = gather(count).await?;
+    let Crowd { mut network, hosts, owners, folder: _folder } = gather(count).await?;
     let coordinator = network.coordinator_id();
     // Twice what they can do in this time, so that nobody ever waits.
     let seconds = (GROW + MEASURE).as_secs() / TASK.as_secs();
