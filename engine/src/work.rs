@@ -13,8 +13,9 @@ use crate::rows::{FaultKind, SuspensionKind, VoidRow};
 use crate::slots::{end_if_over, fail, reopen, take_back};
 use crate::state::{Core, Fault, Live, Waiter};
 
-/// Longest wait for something to say, µs.
-const MAX_WAIT: u64 = 30_000_000;
+/// Longest wait for something to say, µs: below two heartbeats, so that who waits counts as active, and below the minute
+/// after which proxies give up silent connections.
+const MAX_WAIT: u64 = 50_000_000;
 /// Most attempts to stop in one answer.
 const MAX_STOP: usize = 1_024;
 /// Most slots that count: more tasks than this never fit a lease.

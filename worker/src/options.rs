@@ -130,7 +130,7 @@ impl Options {
             least_pay: 50,
             patience: Duration::from_secs(10),
             buffer: Duration::from_secs(2),
-            wait: Duration::from_secs(25),
+            wait: Duration::from_secs(45),
             heartbeat: Duration::from_secs(8),
         }
     }
@@ -153,7 +153,7 @@ impl Options {
         let patience = (1..=86_400).contains(&self.patience.as_secs());
         rule(patience, "patience", &self.patience, "1 second to a day")?;
         rule(self.buffer.as_secs() <= 3600, "buffer", &self.buffer, "at most an hour")?;
-        rule(self.wait.as_millis() <= 30_000, "wait", &self.wait, "at most 30 seconds")?;
+        rule(self.wait.as_millis() <= 50_000, "wait", &self.wait, "at most 50 seconds")?;
         let beats = self.heartbeat.as_millis() >= 100 && self.heartbeat.as_secs() <= 15;
         rule(beats, "heartbeat", &self.heartbeat, "0.1 to 15 seconds")?;
         self.rules.validate()

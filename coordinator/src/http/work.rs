@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Extension;
 use axum::extract::{ConnectInfo, State};
 use bytes::Bytes;
-use tallymill_engine::{Answer, Ask, Command, Granted, Reply, WorkAnswer};
+use tallymill_engine::{Answer, Ask, Command, Granted, Refusal, Reply, WorkAnswer};
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{Grant, MAX_INLINE, ReportAnswer, Verdict, WorkReply, WorkRequest};
 use tallymill_protocol::{
@@ -22,7 +22,7 @@ use crate::clock;
 use crate::pipeline::Unavailable;
 
 /// Longest poll, ms.
-const MAX_WAIT: u32 = 30_000;
+const MAX_WAIT: u32 = 50_000;
 /// Most bytes of inputs beside one lease; more are read from the blob.
 const INLINE_BUDGET: u64 = 4 << 20;
 /// Input tables whose leaves are kept.
@@ -106,6 +106,9 @@ pub async fn work(
                 answer.answers.insert(at.min(answer.answers.len()), refusal);
             });
             Ok(reply(&app, answer).await?.to_bytes())
+        }
+        Reply::Refused(Refusal::UnknownHost(_)) => {
+            Err(Problem::forbidden("only hosts that have joined get work").next("join first"))
         }
         Reply::Refused(refusal) => Err(refusal.into()),
         _ => Err(unexpected()),

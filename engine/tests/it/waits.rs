@@ -39,6 +39,15 @@ fn a_wait_ends_with_the_reasons() {
 }
 
 #[test]
+fn a_host_that_would_wait_for_ever_waits_less_than_two_heartbeats() {
+    let mut world = World::with_hosts(1);
+    world.post(world.call(3, Ask { wait: u64::MAX, ..waiting() }, Vec::new()));
+    world.flush();
+    assert_eq!(world.engine.poll_timeout(), Some(world.now.plus(50 * SECOND)));
+    assert!(50 * SECOND < 2 * config().heartbeat);
+}
+
+#[test]
 fn a_second_call_of_a_host_answers_the_first() {
     let mut world = World::with_hosts(1);
     let first = world.post(world.call(3, waiting(), Vec::new()));

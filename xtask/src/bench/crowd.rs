@@ -27,6 +27,8 @@ const DESCRIPTORS: u64 = 1_000;
 /// Time in which everybody connects, and in which is measured.
 const SETTLE: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(60);
+/// Time in which idle hosts are measured: each of them calls twice.
+const WAITS: Duration = Duration::from_secs(90);
 /// Time of one synthetic task, and until leases have grown.
 const TASK: Duration = Duration::from_secs(2);
 const GROW: Duration = Duration::from_secs(60);
@@ -86,7 +88,7 @@ pub(super) async fn idle(count: u32) -> anyhow::Result<Value> {
     let waiting: Vec<_> = hosts.into_iter().map(|host| tokio::spawn(host.idle())).collect();
     tokio::time::sleep(SETTLE).await;
     let (cpu, clock) = (cpu::micros(&[coordinator])?, Instant::now());
-    tokio::time::sleep(MEASURE).await;
+    tokio::time::sleep(WAITS).await;
     let (cpu, seconds) = (cpu::micros(&[coordinator])? - cpu, clock.elapsed().as_secs_f64());
     let memory = cpu::resident_kib(coordinator)?.saturating_sub(before);
     for host in waiting {
