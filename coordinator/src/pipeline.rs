@@ -41,6 +41,7 @@ enum Input {
     Network(Caller<NetworkView>),
     Needs(HostId, Need, Caller<bool>),
     Uncovered(Caller<Vec<Uncovered>>),
+    Seen(Vec<HostId>, Caller<Vec<Option<Micros>>>),
     TooFew(Box<Manifest>, Caller<Option<String>>),
 }
 
@@ -49,6 +50,7 @@ enum Look {
     Network(NetworkView, Caller<NetworkView>),
     Needs(bool, Caller<bool>),
     Uncovered(Vec<Uncovered>, Caller<Vec<Uncovered>>),
+    Seen(Vec<Option<Micros>>, Caller<Vec<Option<Micros>>>),
     TooFew(Option<String>, Caller<Option<String>>),
 }
 
@@ -110,6 +112,14 @@ impl Pipeline {
     /// As [`Pipeline::ask`].
     pub async fn uncovered(&self) -> Result<Vec<Uncovered>, Unavailable> {
         self.send(Input::Uncovered).await
+    }
+
+    /// When each of these hosts was last heard of.
+    ///
+    /// # Errors
+    /// As [`Pipeline::ask`].
+    pub async fn seen(&self, hosts: Vec<HostId>) -> Result<Vec<Option<Micros>>, Unavailable> {
+        self.send(|caller| Input::Seen(hosts, caller)).await
     }
 
     /// Why the owners that are online are too few for such a job, when they are.
@@ -327,6 +337,10 @@ impl Worker {
             Input::Job(job, caller) => Some(Look::Job(self.engine.job(job), caller)),
             Input::Network(caller) => Some(Look::Network(self.engine.network(), caller)),
             Input::Uncovered(caller) => Some(Look::Uncovered(self.engine.uncovered(), caller)),
+            Input::Seen(hosts, caller) => {
+                let seen = hosts.into_iter().map(|host| self.engine.seen(host)).collect();
+                Some(Look::Seen(seen, caller))
+            }
             Input::TooFew(manifest, caller) => {
                 Some(Look::TooFew(self.engine.too_few(&manifest), caller))
             }
@@ -460,5 +474,6 @@ fn answer(look: Look) {
         Look::Needs(needs, caller) => drop(caller.send(Ok(needs))),
         Look::TooFew(why, caller) => drop(caller.send(Ok(why))),
         Look::Uncovered(jobs, caller) => drop(caller.send(Ok(jobs))),
+        Look::Seen(seen, caller) => drop(caller.send(Ok(seen))),
     }
 }

@@ -48,6 +48,21 @@ fn a_host_that_would_wait_for_ever_waits_less_than_two_heartbeats() {
 }
 
 #[test]
+fn hearing_of_a_host_again_and_again_writes_nothing_for_ten_minutes() {
+    let mut world = World::with_hosts(1);
+    let written = world.store.hosts[&host(3)].seen;
+    for _ in 0..11 {
+        world.pass(50 * SECOND);
+        world.work(3, World::ask(), Vec::new());
+        assert_eq!(world.engine.seen(host(3)), Some(world.now));
+        assert_eq!(world.store.hosts[&host(3)].seen, written);
+    }
+    world.pass(50 * SECOND);
+    world.work(3, World::ask(), Vec::new());
+    assert_eq!(world.store.hosts[&host(3)].seen, world.now);
+}
+
+#[test]
 fn a_second_call_of_a_host_answers_the_first() {
     let mut world = World::with_hosts(1);
     let first = world.post(world.call(3, waiting(), Vec::new()));
