@@ -42,13 +42,21 @@ const ALONE: i64 = 0x7461_6c6c_796d_696c;
 
 /// What each session sets. The server ends a statement, a wait for a lock and an idle transaction before this program
 /// gives up on them, so that its answer is heard.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("synchronous_commit", "on"),
     ("statement_timeout", "50s"),
     ("lock_timeout", "30s"),
     ("idle_in_transaction_session_timeout", "30s"),
     ("client_connection_check_interval", "5s"),
+    // Every statement finds its rows by an index, however many there are by now: tables grow faster than statistics about
+    // them, and a plan that reads a table as a whole is made for the small one and kept.
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
 ];
+
+/// What the session of commits sets besides.
+const WRITER: [(&str, &str); 1] = [("enable_seqscan", "off")];
 
 /// What a database must say about itself: setting and value.
 const DEMANDS: [(&str, &str); 3] =
@@ -72,8 +80,9 @@ impl SqlStore<Postgres> {
 
 /// The sessions of a store.
 fn opened(server: &Server, patience: Duration) -> Opened<Postgres> {
-    let writer = session(server);
-    let readers = writer.clone().options([("default_transaction_read_only", "on")]);
+    let readers = session(server).options([("default_transaction_read_only", "on")]);
+    // What is read may be a whole table, what is written is a few rows of it.
+    let writer = session(server).options(WRITER);
     Opened { place: server.to_string(), writer, readers, turn: TURN, patience }
 }
 

@@ -3,11 +3,11 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Postgres, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Postgres, Row, SqlSafeStr};
 use tallymill_engine::rows::{Batch, BlobRow, Identity};
 use tallymill_protocol::{AccountId, CoordinatorId, Digest, Micros, Network};
 
-use super::{PATIENCE, PostgresStore, SETTINGS, Server, durable, expand, opened, session};
+use super::{PATIENCE, PostgresStore, SETTINGS, Server, WRITER, durable, expand, opened, session};
 use crate::sql::{self, Backend as _, MIGRATIONS, ROWS, migrate};
 use crate::{Blobs, CommitError, Commits, OpenError, ReadError};
 
@@ -51,6 +51,34 @@ async fn every_query_prepares() {
         }
         let prepared = connection.prepare(sqlx::AssertSqlSafe(text).into_sql_str()).await;
         assert!(prepared.is_ok(), "{}: {:?}", file.display(), prepared.err());
+    }
+}
+
+/// The plan of a statement for any parameters, in a session of commits.
+async fn plan(connection: &mut PgConnection, statement: &str, parameters: usize) -> String {
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let setup = format!(
+        "SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL; PREPARE asked AS {statement}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(setup)).execute(&mut *connection).await.unwrap();
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN EXECUTE asked ({nulls})"));
+    let lines = sqlx::raw_sql(explain).fetch_all(&mut *connection).await.unwrap();
+    lines.iter().map(|line| line.get::<String, _>(0) + "\n").collect()
+}
+
+#[tokio::test]
+async fn what_grows_is_found_by_an_index_before_there_are_statistics() {
+    let mut connection = session(&server()).options(WRITER).connect().await.unwrap();
+    migrate::<Postgres>(&mut connection, MIGRATIONS).await.unwrap();
+    let rows =
+        "SELECT * FROM UNNEST($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bytea[])";
+    let moved = include_str!("../../sql/replica/move.sql").replace(ROWS, rows);
+    let ended = include_str!("../../sql/lease/delete.sql");
+    let ended = ended.replace(ROWS, "SELECT * FROM UNNEST($1::bytea[])");
+    let results = include_str!("../../sql/task/list_decided.sql").to_owned();
+    for (statement, parameters) in [(moved, 5), (ended, 1), (results, 3)] {
+        let plan = plan(&mut connection, &statement, parameters).await;
+        assert!(plan.contains("Index Scan") && !plan.contains("Seq Scan"), "{statement}\n{plan}");
     }
 }
 

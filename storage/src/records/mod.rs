@@ -4,6 +4,7 @@ mod cell;
 
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row as _};
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, BlobRow, Counters, HostRow, JobRow, KeyRow, LeaseRow,
     OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReportRow, SegmentRow, SuspensionRow, TaskRow,
@@ -17,7 +18,7 @@ use cell::{Cell, Shown};
 
 /// A row's columns as they come from any database.
 pub trait Record:
-    for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow> + Send + Sync + 'static
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Sync + 'static
 {
     /// The table, for errors.
     const TABLE: &'static str;
@@ -44,12 +45,42 @@ macro_rules! column {
     };
 }
 
+/// A record's columns, each read by its name from a row of either database; what follows a semicolon is read where the
+/// query asks for it. sqlx's derive would do the same, but builds both databases' drivers a second time, for the compiler.
+macro_rules! columns {
+    (
+        $(#[$about:meta])*
+        $record:ident { $($field:ident: $type:ty),* $(,)? $(; $asked:ident: $inner:ty)? }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug)]
+        pub(crate) struct $record { $($field: $type,)* $($asked: Option<$inner>)? }
+
+        columns!(SqliteRow => $record { $($field),* $(; $asked)? });
+        columns!(PgRow => $record { $($field),* $(; $asked)? });
+    };
+    ($row:ident => $record:ident { $($field:ident),* $(; $asked:ident)? }) => {
+        impl FromRow<'_, $row> for $record {
+            fn from_row(row: &$row) -> sqlx::Result<Self> {
+                Ok(Self {
+                    $($field: row.try_get(stringify!($field))?,)*
+                    $($asked: match row.try_get(stringify!($asked)) {
+                        Err(sqlx::Error::ColumnNotFound(_)) => None,
+                        read => read?,
+                    })?
+                })
+            }
+        }
+    };
+}
+
 /// A record type with its columns, and the row it becomes.
 macro_rules! record {
     ($record:ident of $table:literal by $keys:tt => $row:ident { $($field:ident: $type:ty),* $(,)? }) => {
-        /// Columns of the row of that name.
-        #[derive(Debug, sqlx::FromRow)]
-        pub(crate) struct $record { $($field: $type),* }
+        columns! {
+            /// Columns of the row of that name.
+            $record { $($field: $type),* }
+        }
 
         impl Record for $record {
             const TABLE: &'static str = $table;
@@ -109,12 +140,13 @@ record!(OnceRecord of "idempotency" by [account, route, name] => OnceRow {
 record!(BlobRecord of "blob" by [digest] => BlobRow { digest: Vec<u8>, length: i64, account: Vec<u8>, at: i64 });
 record!(LeafRecord of "replica" by [job, task] => Leaf { position: i64, job: Vec<u8>, task: i64, receipt: Vec<u8> });
 
-/// Columns of a page of slot states.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct PageRecord {
-    job: Vec<u8>,
-    page: i64,
-    states: Vec<u8>,
+columns! {
+    /// Columns of a page of slot states.
+    PageRecord {
+        job: Vec<u8>,
+        page: i64,
+        states: Vec<u8>,
+    }
 }
 
 impl Record for PageRecord {
@@ -138,15 +170,16 @@ impl TryFrom<PageRecord> for PageRow {
     }
 }
 
-/// The highest numbers of tables.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct CounterRecord {
-    job: i64,
-    transfer: i64,
-    void: i64,
-    admin: i64,
-    key: i64,
-    log: i64,
+columns! {
+    /// The highest numbers of tables.
+    CounterRecord {
+        job: i64,
+        transfer: i64,
+        void: i64,
+        admin: i64,
+        key: i64,
+        log: i64,
+    }
 }
 
 impl Record for CounterRecord {
@@ -174,24 +207,24 @@ impl TryFrom<CounterRecord> for Counters {
     }
 }
 
-/// Columns of a decided task, with the output of its standing replica where the query asks for it.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct TaskRecord {
-    job: Vec<u8>,
-    task: i64,
-    segment: i64,
-    sequence: i64,
-    state: String,
-    host: Option<Vec<u8>>,
-    cause: Option<String>,
-    outcome: Option<i16>,
-    code: Option<i16>,
-    fuel: Option<i64>,
-    output: Option<Vec<u8>>,
-    output_bytes: Option<i64>,
-    at: i64,
-    #[sqlx(default)]
-    inline: Option<Vec<u8>>,
+columns! {
+    /// Columns of a decided task, with the output of its standing replica where the query asks for it.
+    TaskRecord {
+        job: Vec<u8>,
+        task: i64,
+        segment: i64,
+        sequence: i64,
+        state: String,
+        host: Option<Vec<u8>>,
+        cause: Option<String>,
+        outcome: Option<i16>,
+        code: Option<i16>,
+        fuel: Option<i64>,
+        output: Option<Vec<u8>>,
+        output_bytes: Option<i64>,
+        at: i64;
+        inline: Vec<u8>
+    }
 }
 
 impl Record for TaskRecord {
@@ -251,20 +284,21 @@ impl TryFrom<TaskRecord> for Decided {
     }
 }
 
-/// Columns of a report without its lease tokens.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct ReportRecord {
-    root: Vec<u8>,
-    host: Vec<u8>,
-    sequence: i64,
-    epoch: i64,
-    envelope: Vec<u8>,
-    leaves: Vec<u8>,
-    leases: Vec<u8>,
-    receipts: i64,
-    verdicts: Vec<u8>,
-    log_index: i64,
-    at: i64,
+columns! {
+    /// Columns of a report without its lease tokens.
+    ReportRecord {
+        root: Vec<u8>,
+        host: Vec<u8>,
+        sequence: i64,
+        epoch: i64,
+        envelope: Vec<u8>,
+        leaves: Vec<u8>,
+        leases: Vec<u8>,
+        receipts: i64,
+        verdicts: Vec<u8>,
+        log_index: i64,
+        at: i64,
+    }
 }
 
 impl Record for ReportRecord {
@@ -304,17 +338,18 @@ impl ReportRecord {
     }
 }
 
-/// The five columns that name a ledger account, and its balance.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct BalanceRecord {
-    id: Vec<u8>,
-    issuer: Vec<u8>,
-    kind: String,
-    owner: Option<Vec<u8>>,
-    job: Option<Vec<u8>>,
-    host: Option<Vec<u8>>,
-    amount: i64,
-    sequence: i64,
+columns! {
+    /// The five columns that name a ledger account, and its balance.
+    BalanceRecord {
+        id: Vec<u8>,
+        issuer: Vec<u8>,
+        kind: String,
+        owner: Option<Vec<u8>>,
+        job: Option<Vec<u8>>,
+        host: Option<Vec<u8>>,
+        amount: i64,
+        sequence: i64,
+    }
 }
 
 impl Record for BalanceRecord {
@@ -344,25 +379,26 @@ impl TryFrom<BalanceRecord> for BalanceRow {
     }
 }
 
-/// Columns of a transfer and of the two accounts it touches.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct TransferRecord {
-    id: i64,
-    issuer: Vec<u8>,
-    kind: String,
-    debit_kind: String,
-    debit_owner: Option<Vec<u8>>,
-    debit_job: Option<Vec<u8>>,
-    debit_host: Option<Vec<u8>>,
-    credit_kind: String,
-    credit_owner: Option<Vec<u8>>,
-    credit_job: Option<Vec<u8>>,
-    credit_host: Option<Vec<u8>>,
-    amount: i64,
-    job: Option<Vec<u8>>,
-    host: Option<Vec<u8>>,
-    evidence: Vec<u8>,
-    at: i64,
+columns! {
+    /// Columns of a transfer and of the two accounts it touches.
+    TransferRecord {
+        id: i64,
+        issuer: Vec<u8>,
+        kind: String,
+        debit_kind: String,
+        debit_owner: Option<Vec<u8>>,
+        debit_job: Option<Vec<u8>>,
+        debit_host: Option<Vec<u8>>,
+        credit_kind: String,
+        credit_owner: Option<Vec<u8>>,
+        credit_job: Option<Vec<u8>>,
+        credit_host: Option<Vec<u8>>,
+        amount: i64,
+        job: Option<Vec<u8>>,
+        host: Option<Vec<u8>>,
+        evidence: Vec<u8>,
+        at: i64,
+    }
 }
 
 impl Record for TransferRecord {
@@ -405,11 +441,12 @@ impl TryFrom<TransferRecord> for TransferRow {
     }
 }
 
-/// Columns of a job and a host that it paid.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct PaidRecord {
-    job: Vec<u8>,
-    host: Vec<u8>,
+columns! {
+    /// Columns of a job and a host that it paid.
+    PaidRecord {
+        job: Vec<u8>,
+        host: Vec<u8>,
+    }
 }
 
 impl Record for PaidRecord {
