@@ -96,9 +96,9 @@ pub struct Options {
     pub patience: Duration,
     /// Work to hold in reserve; more is asked for when half of it is left. At most an hour.
     pub buffer: Duration,
-    /// Most time one call waits for work; the protocol allows 30 s.
+    /// Most time one call waits for work; the protocol allows 50 s.
     pub wait: Duration,
-    /// How often it says that it still works; the coordinator forgets hosts silent for 30 s.
+    /// How often it says that it still works; hosts silent for a minute do not count as active.
     pub heartbeat: Duration,
 }
 
@@ -274,7 +274,7 @@ mod tests {
         );
         assert!(text(Options { cache_quota: 5, ..good.clone() }).starts_with("cache_quota: 5"));
         assert!(
-            text(Options { wait: Duration::from_secs(31), ..good.clone() }).starts_with("wait")
+            text(Options { wait: Duration::from_secs(51), ..good.clone() }).starts_with("wait")
         );
         assert!(
             text(Options { heartbeat: Duration::ZERO, ..good.clone() }).starts_with("heartbeat")

@@ -151,7 +151,10 @@ async fn caller(app: &App, role: Role, session: Session) -> Result<Caller, Probl
 }
 
 /// Whether a host has joined and was not withdrawn.
-async fn joined(app: &App, host: HostId) -> Result<bool, Problem> {
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn joined(app: &App, host: HostId) -> Result<bool, Problem> {
     Ok(app.store.host(host).await?.is_some_and(|row| row.revoked_at.is_none()))
 }
 

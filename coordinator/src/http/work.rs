@@ -14,7 +14,7 @@ use tallymill_protocol::{
     Digest, HostId, Inputs, Manifest, Message as _, Signed, TableEntry, merkle,
 };
 
-use super::auth::Caller;
+use super::auth::{Caller, joined};
 use super::problem::Problem;
 use super::{App, message, neighbourhood, unexpected};
 use crate::check::{Checker, ReportError};
@@ -68,6 +68,10 @@ pub async fn work(
 ) -> Result<Vec<u8>, Problem> {
     let host = caller.host.ok_or_else(unexpected)?;
     let mut request: WorkRequest = message(&body)?;
+    // What strangers and withdrawn hosts send is not worth checking; a call that only waits is left to the engine.
+    if !request.reports.0.is_empty() && !joined(&app, host).await? {
+        return Err(stranger());
+    }
     let ask = Box::new(ask(&mut request, *app.stopping.borrow()));
     let (network, coordinator) = (&app.options.network, app.key.public().into());
     let checker = Checker { network, coordinator, host, blobs: &app.blobs };
@@ -107,12 +111,14 @@ pub async fn work(
             });
             Ok(reply(&app, answer).await?.to_bytes())
         }
-        Reply::Refused(Refusal::UnknownHost(_)) => {
-            Err(Problem::forbidden("only hosts that have joined get work").next("join first"))
-        }
+        Reply::Refused(Refusal::UnknownHost(_)) => Err(stranger()),
         Reply::Refused(refusal) => Err(refusal.into()),
         _ => Err(unexpected()),
     }
+}
+
+fn stranger() -> Problem {
+    Problem::forbidden("only hosts that have joined get work").next("join first")
 }
 
 /// Asks the engine. When the process stops, a call that waits is made to end: a second call of its host ends it.

@@ -63,6 +63,22 @@ fn hearing_of_a_host_again_and_again_writes_nothing_for_ten_minutes() {
 }
 
 #[test]
+fn hosts_are_thought_active_at_a_start_until_they_could_have_called() {
+    let mut world = World::with_hosts(2);
+    world.pass(540 * SECOND);
+    world.work(3, World::ask(), Vec::new());
+    assert_eq!(world.engine.network().active, 1);
+    world.restart();
+    assert_eq!(world.engine.network().active, 2, "rows tell when to within ten minutes");
+    world.pass(61 * SECOND);
+    world.work(3, World::ask(), Vec::new());
+    assert_eq!(world.engine.network().active, 1);
+    world.pass(3_600 * SECOND);
+    world.restart();
+    assert_eq!(world.engine.network().active, 0);
+}
+
+#[test]
 fn a_second_call_of_a_host_answers_the_first() {
     let mut world = World::with_hosts(1);
     let first = world.post(world.call(3, waiting(), Vec::new()));

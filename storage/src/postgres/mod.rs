@@ -48,8 +48,8 @@ const SETTINGS: [(&str, &str); 8] = [
     ("lock_timeout", "30s"),
     ("idle_in_transaction_session_timeout", "30s"),
     ("client_connection_check_interval", "5s"),
-    // Every statement finds its rows by an index, however many there are by now: tables grow faster than statistics about
-    // them, and a plan that reads a table as a whole is made for the small one and kept.
+    // Rows are found by an index, however many there are by now: tables grow faster than statistics about them, and a plan
+    // that joins a table as a whole is made for the small one and kept. No statement runs for long enough to be compiled.
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("jit", "off"),
@@ -81,7 +81,7 @@ impl SqlStore<Postgres> {
 /// The sessions of a store.
 fn opened(server: &Server, patience: Duration) -> Opened<Postgres> {
     let readers = session(server).options([("default_transaction_read_only", "on")]);
-    // What is read may be a whole table, what is written is a few rows of it.
+    // A commit touches a few rows of each table; what loads or examines all of them says so by `patient`.
     let writer = session(server).options(WRITER);
     Opened { place: server.to_string(), writer, readers, turn: TURN, patience }
 }
@@ -177,7 +177,7 @@ impl Backend for Postgres {
 
     fn patient(connection: &mut PgConnection) -> Pending<'_, ()> {
         Box::pin(async move {
-            sqlx::query("SET LOCAL statement_timeout = '9min'").execute(connection).await.map(drop)
+            sqlx::query(sql!("setting/patient.postgres")).execute(connection).await.map(drop)
         })
     }
 

@@ -56,13 +56,15 @@ async fn every_query_prepares() {
 
 /// The plan of a statement for any parameters, in a session of commits.
 async fn plan(connection: &mut PgConnection, statement: &str, parameters: usize) -> String {
-    let nulls = vec!["NULL"; parameters].join(", ");
-    let setup = format!(
-        "SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL; PREPARE asked AS {statement}"
-    );
+    let nulls = match parameters {
+        0 => String::new(),
+        some => format!("({})", vec!["NULL"; some].join(", ")),
+    };
+    let setup = format!("SET plan_cache_mode = force_generic_plan; PREPARE asked AS {statement}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(setup)).execute(&mut *connection).await.unwrap();
-    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN EXECUTE asked ({nulls})"));
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN EXECUTE asked {nulls}"));
     let lines = sqlx::raw_sql(explain).fetch_all(&mut *connection).await.unwrap();
+    sqlx::raw_sql("DEALLOCATE asked").execute(connection).await.unwrap();
     lines.iter().map(|line| line.get::<String, _>(0) + "\n").collect()
 }
 
@@ -76,10 +78,21 @@ async fn what_grows_is_found_by_an_index_before_there_are_statistics() {
     let ended = include_str!("../../sql/lease/delete.sql");
     let ended = ended.replace(ROWS, "SELECT * FROM UNNEST($1::bytea[])");
     let results = include_str!("../../sql/task/list_decided.sql").to_owned();
-    for (statement, parameters) in [(moved, 5), (ended, 1), (results, 3)] {
-        let plan = plan(&mut connection, &statement, parameters).await;
+    let mut reader = session(&server()).connect().await.unwrap();
+    migrate::<Postgres>(&mut reader, MIGRATIONS).await.unwrap();
+    for (reads, statement, parameters) in [(false, moved, 5), (false, ended, 1), (true, results, 3)]
+    {
+        let session = if reads { &mut reader } else { &mut connection };
+        let plan = plan(session, &statement, parameters).await;
         assert!(plan.contains("Index Scan") && !plan.contains("Seq Scan"), "{statement}\n{plan}");
     }
+    // What examines whole tables joins them as a whole.
+    let balances = include_str!("../../sql/audit/balances.sql");
+    let mut tx = reader.begin().await.unwrap();
+    assert!(!plan(&mut tx, balances, 0).await.contains("Hash "));
+    Postgres::patient(&mut tx).await.unwrap();
+    let plan = plan(&mut tx, balances, 0).await;
+    assert!(plan.contains("Hash ") || plan.contains("Merge "), "{plan}");
 }
 
 #[test]
