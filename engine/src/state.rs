@@ -56,7 +56,6 @@ pub struct Core {
     pub stirred: bool,
     /// When a task that waits for a better host may go to any.
     pub relax_at: Option<Micros>,
-    pub started: Micros,
     /// Hosts heard of lately, and when they were counted.
     pub active: (usize, Micros),
     pub balances: Balances,
@@ -470,11 +469,8 @@ impl Core {
         self.active.0
     }
 
-    /// Heard of within two heartbeats; so long after a start also by the rows, which are not exact.
     pub fn is_active(&self, host: &Host) -> bool {
-        let grace = 2 * self.config.heartbeat;
-        let rows = if self.now.since(self.started) <= grace { crate::work::NOTED } else { 0 };
-        self.now.since(host.row.seen) <= grace + rows && host.row.revoked_at.is_none()
+        self.now.since(host.row.seen) <= 2 * self.config.heartbeat && host.row.revoked_at.is_none()
     }
 }
 
