@@ -54,7 +54,7 @@ async fn every_query_prepares() {
     }
 }
 
-/// The plan of a statement for any parameters, in a session of commits.
+/// The plan of a statement for any parameters.
 async fn plan(connection: &mut PgConnection, statement: &str, parameters: usize) -> String {
     let nulls = match parameters {
         0 => String::new(),
