@@ -119,6 +119,8 @@ pub struct Ask {
     pub progress: Vec<Progress>,
     /// Void runs.
     pub voids: Vec<VoidEntry>,
+    /// Every lease of which it owes something, where it says so: others of its leases are taken back.
+    pub held: Option<Vec<AttemptId>>,
 }
 
 /// A report whose signature, root, network, coordinator, host and lease tokens the caller has verified.

@@ -99,6 +99,7 @@ fn empty(
         waits: Default::default(),
         stirred: false,
         relax_at: None,
+        started: now,
         active: (0, now),
         balances,
         out: Out::default(),

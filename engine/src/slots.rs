@@ -107,6 +107,21 @@ pub fn return_lease(core: &mut Core, attempt: AttemptId) {
     }
 }
 
+/// Takes back a lease that its host says it does not hold. No task is at fault; a host that got it from this engine, and not
+/// from one that may have ended before the answer left, has abandoned it.
+pub fn lose_lease(core: &mut Core, attempt: AttemptId) {
+    let Some(live) = core.leases.get(&attempt) else { return };
+    let (host_id, open, dropped) = (live.row.host, live.open, live.row.issued > core.started);
+    if dropped
+        && !live.stop
+        && let Some(host) = core.hosts.get_mut(&host_id)
+    {
+        host.row.abandoned += u64::from(open);
+        core.out.hosts.insert(host_id);
+    }
+    return_lease(core, attempt);
+}
+
 /// Gives a task that was taken back to others; `fault` when that was its host's doing. Only faults of several owners fail a
 /// task, so that no host alone can fail those of others; a trusted task has one owner only.
 pub fn reopen(core: &mut Core, job_id: JobId, task: u32, fault: Option<Fault>) {

@@ -56,6 +56,8 @@ pub struct Core {
     pub stirred: bool,
     /// When a task that waits for a better host may go to any.
     pub relax_at: Option<Micros>,
+    /// When this engine was loaded.
+    pub started: Micros,
     /// Hosts heard of lately, and when they were counted.
     pub active: (usize, Micros),
     pub balances: Balances,

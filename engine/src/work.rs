@@ -1,6 +1,6 @@
 //! A host's call: heartbeats, void runs and reports first, then work, then waiting for some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tallymill_protocol::work::{Progress, VoidCause, VoidEntry};
 use tallymill_protocol::{AttemptId, HostId};
@@ -10,7 +10,7 @@ use crate::lease::offer;
 use crate::refusal::Refusal;
 use crate::report::on_report;
 use crate::rows::{FaultKind, SuspensionKind, VoidRow};
-use crate::slots::{end_if_over, fail, reopen, take_back};
+use crate::slots::{end_if_over, fail, lose_lease, reopen, take_back};
 use crate::state::{Core, Fault, Live, Waiter};
 
 /// Longest wait for something to say, µs.
@@ -34,7 +34,11 @@ pub fn on_work(
     let answers = reports.into_iter().map(|report| on_report(core, host_id, report)).collect();
     let voids = std::mem::take(&mut ask.voids);
     voids.iter().for_each(|void| on_void(core, host_id, void));
-    let unknown = on_progress(core, host_id, &std::mem::take(&mut ask.progress));
+    let progress = std::mem::take(&mut ask.progress);
+    let unknown = on_progress(core, host_id, &progress);
+    if let Some(held) = ask.held.take() {
+        on_held(core, host_id, held.into_iter().chain(progress.iter().map(|entry| entry.attempt)));
+    }
     ask.slots = ask.slots.min(MAX_SLOTS);
     let mut answer = answer(core, host_id, &ask);
     answer.answers = answers;
@@ -106,6 +110,16 @@ fn on_progress(core: &mut Core, host_id: HostId, progress: &[Progress]) -> Vec<A
         held_by(core, host_id, *attempt).into_iter().for_each(|live| live.queue(now));
     }
     entries.into_keys().filter(|attempt| !renew(core, host_id, *attempt)).collect()
+}
+
+/// Takes back what a host does not hold: the answer that granted it was lost, or the host was. Others need not wait until it
+/// lapses.
+fn on_held(core: &mut Core, host_id: HostId, held: impl Iterator<Item = AttemptId>) {
+    let held: HashSet<AttemptId> = held.collect();
+    let Some(host) = core.hosts.get(&host_id) else { return };
+    let lost: Vec<AttemptId> =
+        host.leases.iter().filter(|attempt| !held.contains(attempt)).copied().collect();
+    lost.into_iter().for_each(|attempt| lose_lease(core, attempt));
 }
 
 fn held_by(core: &mut Core, host_id: HostId, attempt: AttemptId) -> Option<&mut Live> {

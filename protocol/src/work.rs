@@ -161,6 +161,9 @@ record! {
         9 => accept: Accept,
         /// Void runs.
         10 => voids: List<VoidEntry, 8192>,
+        /// Every lease of which it owes something: tasks, reports or void runs. Said where work is asked for: what is not here
+        /// is taken back, since the answer that granted it was lost, or the host was.
+        11 => held: Option<List<AttemptId, 4096>>,
     }
 }
 

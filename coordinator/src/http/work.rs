@@ -57,6 +57,7 @@ fn ask(request: &mut WorkRequest, draining: bool) -> Ask {
         accept: std::mem::take(&mut request.accept),
         progress: std::mem::take(&mut request.progress.0),
         voids: std::mem::take(&mut request.voids.0),
+        held: request.held.take().map(|held| held.0),
     }
 }
 

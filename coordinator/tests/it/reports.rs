@@ -7,8 +7,8 @@ use serde_json::Value;
 use tallymill_protocol::cbor::List;
 use tallymill_protocol::work::{ReportUpload, Verdict, WorkRequest};
 use tallymill_protocol::{
-    Digest, Inputs, Keypair, Lease, Manifest, Message as _, Network, Receipt, Signed, TableEntry,
-    merkle,
+    AttemptId, Digest, Inputs, Keypair, Lease, Manifest, Message as _, Network, Receipt, Signed,
+    TableEntry, merkle,
 };
 use tallymill_storage::{Identity, MemoryStore};
 
@@ -199,6 +199,18 @@ async fn a_report_after_the_decision_is_superseded() {
     let answer = world.report(&late, upload).await;
     assert_eq!(answer.verdicts.0, [2], "{:?}", answer.reason);
     assert_eq!(spent(&world, &payer, &job).await, paid);
+}
+
+#[tokio::test]
+async fn a_grant_that_a_host_says_it_does_not_hold_is_made_again() {
+    let (world, _payer, [host, _], _job, first) = leased().await;
+    let attempt = first.peek().unwrap().attempt;
+    let held = |held: &[AttemptId]| WorkRequest { held: Some(List(held.to_vec())), ..asking() };
+    assert!(world.work(&host, &held(&[attempt])).await.grants.0.is_empty());
+    let reply = world.work(&host, &held(&[])).await;
+    let again = reply.grants.0[0].lease.peek().unwrap();
+    assert_ne!(again.attempt, attempt);
+    assert_eq!(again.first, first.peek().unwrap().first);
 }
 
 #[tokio::test]

@@ -301,6 +301,7 @@ pub fn asking() -> WorkRequest {
         round_trip: 1,
         accept: Accept::default(),
         voids: List::default(),
+        held: None,
     }
 }
 

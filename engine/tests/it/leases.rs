@@ -4,7 +4,7 @@ use tallymill_engine::rows::{JobState, SuspensionKind};
 use tallymill_engine::{Ask, Command, Reply};
 use tallymill_ledger::Amount;
 use tallymill_protocol::cbor::{List, Text};
-use tallymill_protocol::work::{Accept, Progress};
+use tallymill_protocol::work::{Accept, Progress, Verdict};
 use tallymill_protocol::{Lease, Nonce, Policy};
 
 use crate::world::*;
@@ -389,4 +389,59 @@ fn a_lease_that_could_not_be_handed_out_is_nobodys_fault() {
     assert_eq!(world.store.hosts[&host(3)].abandoned, 0);
     assert_eq!(world.engine.job(job).unwrap().reserved.micros(), 0);
     assert!(world.store.leases.is_empty());
+}
+
+/// A call that says what the host holds.
+fn holding(leases: &[&Lease]) -> Ask {
+    Ask { held: Some(leases.iter().map(|lease| lease.attempt).collect()), ..World::ask() }
+}
+
+#[test]
+fn what_a_host_does_not_hold_is_granted_again_at_once() {
+    let mut world = World::with_hosts(0);
+    world.join(2, 2);
+    let job = world.submit(&manifest(1, Policy::Trusted));
+    world.pass(SECOND);
+    let mut lost = world.lease(2).remove(0);
+    // More often than one owner may be at fault for a trusted task.
+    for round in 1..=2 * config().owner_faults as u64 {
+        let next = world.work(2, holding(&[]), Vec::new()).grants.remove(0).lease;
+        assert_ne!(next.attempt, lost.attempt);
+        assert_eq!(world.store.leases.keys().collect::<Vec<_>>(), [&next.attempt]);
+        assert_eq!(world.store.hosts[&host(2)].abandoned, round, "it counts against the host");
+        lost = next;
+    }
+    assert_eq!(world.finish(2, &lost, Run::honest), [Verdict::Settled]);
+    assert_eq!(world.store.jobs[&job].state, JobState::Finished);
+}
+
+#[test]
+fn a_lease_whose_grant_a_coordinator_took_with_it_counts_against_nobody() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    world.pass(SECOND);
+    let kept = world.lease(4).remove(0);
+    world.lease(3);
+    world.restart();
+    world.pass(SECOND);
+    let next = world.work(3, holding(&[]), Vec::new()).grants.remove(0).lease;
+    assert_eq!(world.store.hosts[&host(3)].abandoned, 0);
+    world.finish(3, &next, Run::honest);
+    assert_eq!(world.finish(4, &kept, Run::honest), [Verdict::Settled]);
+}
+
+#[test]
+fn what_a_host_holds_or_does_not_speak_of_stays_its_own() {
+    let mut world = World::with_hosts(1);
+    world.quorum(2);
+    let (first, second) = (world.lease(3).remove(0), world.lease(3).remove(0));
+    let moving = Progress { attempt: first.attempt, tasks: 0, fuel: 0 };
+    let ask = Ask { progress: vec![moving], ..holding(&[&second]) };
+    for ask in [World::ask(), holding(&[&first, &second]), ask] {
+        world.work(3, ask, Vec::new());
+        assert_eq!(world.store.leases.len(), 2);
+    }
+    world.work(3, holding(&[&first]), Vec::new());
+    assert!(!world.store.leases.contains_key(&second.attempt));
+    assert!(world.store.leases.contains_key(&first.attempt));
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tallymill_engine::Ask;
 use tallymill_engine::rows::{JobState, SuspensionKind};
 use tallymill_protocol::work::VoidCause;
-use tallymill_protocol::{Digest, JobId, Lease, Nonce, Outcome, Policy, Receipt, Trap};
+use tallymill_protocol::{AttemptId, Digest, JobId, Lease, Nonce, Outcome, Policy, Receipt, Trap};
 
 use crate::chains::{Given, SEGMENT, stepped};
 use crate::world::*;
@@ -16,7 +16,7 @@ use crate::world::*;
 enum Action {
     Submit { count: u32, n: u8, budget: u64, task_fee: u64, long: bool },
     Step { pick: usize, how: How },
-    Work { host: u8, slots: u32, wait: u64 },
+    Work { host: u8, slots: u32, wait: u64, holds: u8 },
     Report { pick: usize, how: How },
     Replay { pick: usize },
     Void { pick: usize, cause: u8 },
@@ -58,7 +58,9 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (1..30u32, 1..4u8, 1_000..200_000u64, 0..3u64, any::<bool>())
             .prop_map(|(count, n, budget, task_fee, long)| Action::Submit { count, n, budget, task_fee, long }),
         8 => (pick(), how()).prop_map(|(pick, how)| Action::Step { pick, how }),
-        8 => (2..9u8, 1..6u32, 0..2u64).prop_map(|(host, slots, wait)| Action::Work { host, slots, wait }),
+        8 => (2..9u8, 1..6u32, 0..2u64, 0..4u8).prop_map(|(host, slots, wait, holds)| {
+            Action::Work { host, slots, wait, holds }
+        }),
         8 => (pick(), how()).prop_map(|(pick, how)| Action::Report { pick, how }),
         1 => pick().prop_map(|pick| Action::Replay { pick }),
         2 => (pick(), 0..9u8).prop_map(|(pick, cause)| Action::Void { pick, cause }),
@@ -102,8 +104,13 @@ impl Life {
                 self.submit(count, n, (budget, task_fee), long);
             }
             Action::Step { pick, how } => self.step(pick, how),
-            Action::Work { host, slots, wait } => {
-                let ask = Ask { slots, wait: wait * SECOND, ..World::ask() };
+            Action::Work { host, slots, wait, holds } => {
+                let ask = Ask {
+                    slots,
+                    wait: wait * SECOND,
+                    held: self.held(host, holds),
+                    ..World::ask()
+                };
                 let token = self.world.post(self.world.call(host, ask, Vec::new()));
                 self.world.flush();
                 self.waiting.push((token, host));
@@ -134,6 +141,16 @@ impl Life {
             Action::Restart => self.restart(),
         }
         self.collect();
+    }
+
+    /// What a host says that it holds: nothing of it, none, half or all of what it ever got.
+    fn held(&self, host: u8, holds: u8) -> Option<Vec<AttemptId>> {
+        let every = |at: usize| holds > 1 && at.is_multiple_of(4 - usize::from(holds));
+        let commands = self.leases.iter().map(|(number, lease)| (*number, lease.attempt));
+        let long = self.given.iter().map(|(number, given)| (*number, given.0.attempt));
+        let all = commands.chain(long).filter(|(number, _)| *number == host).enumerate();
+        let held = all.filter(|(at, _)| every(*at)).map(|(_, (_, attempt))| attempt);
+        (holds > 0).then(|| held.collect())
     }
 
     fn submit(&mut self, count: u32, n: u8, (budget, task_fee): (u64, u64), long: bool) {

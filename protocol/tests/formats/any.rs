@@ -209,7 +209,8 @@ records! {
     ReportUpload { report, leases, receipts, outputs, logs }
     VoidEntry { attempt, task, cause, detail }
     WorkRequest {
-        slots, reports, progress, buffer, wait, modules, min_tariff, features, round_trip, accept, voids
+        slots, reports, progress, buffer, wait, modules, min_tariff, features, round_trip, accept, voids,
+        held
     }
     Position { sequence, previous }
     ReportAnswer { root, verdicts, reason, next }

@@ -1,5 +1,6 @@
 //! Talking to the coordinator: one call that waits for work, and one beside it that delivers meanwhile.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use tallymill_protocol::cbor::List;
 use tallymill_protocol::work::{
     MAX_REQUEST, Progress, ReportAnswer, ReportUpload, Verdict, VoidEntry, WorkReply, WorkRequest,
 };
-use tallymill_protocol::{Digest, Message as _};
+use tallymill_protocol::{AttemptId, Digest, Message as _};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -22,6 +23,9 @@ use crate::status::Source;
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// Most leases held at once.
 const MOST_HELD: usize = 64;
+
+/// Most leases named in a call.
+const MOST_OWED: usize = 4096;
 
 /// A large output and where it lies.
 type Large = (Digest, std::path::PathBuf);
@@ -147,7 +151,20 @@ impl Agent {
             round_trip: self.round_trip,
             accept,
             voids: List(voids.to_vec()),
+            held: if polls { self.owed(voids) } else { None },
         }
+    }
+
+    /// Every lease of which it owes something, its answers to come among them; no word where they are too many to name. What
+    /// an answer granted that never came is not there, and goes to others.
+    fn owed(&self, voids: &[VoidEntry]) -> Option<List<AttemptId, MOST_OWED>> {
+        let leases = self.outbox.entries().flat_map(|entry| &entry.upload.leases.0);
+        let reported = leases.filter_map(|lease| Some(lease.peek().ok()?.attempt));
+        let sent = self.calls.iter().flat_map(|call| &call.voids);
+        let voided = self.voids.iter().chain(sent).chain(voids).map(|void| void.attempt);
+        let owed: BTreeSet<AttemptId> =
+            self.held.keys().copied().chain(reported).chain(voided).collect();
+        (owed.len() <= MOST_OWED).then(|| List(owed.into_iter().collect()))
     }
 
     fn take_back(&mut self, call: Call) {

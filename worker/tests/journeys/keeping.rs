@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::SeqCst;
 
-use tallymill_protocol::Digest;
-use tallymill_protocol::work::{Position, VoidCause};
+use tallymill_protocol::work::{Position, VoidCause, WorkRequest};
+use tallymill_protocol::{AttemptId, Digest};
 use tallymill_worker::Outbox;
 
+use crate::fake::Inner;
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +120,7 @@ async fn heartbeat_names_what_is_held_and_asks_for_nothing() {
     world.until(|status| status.busy == 2).await;
     let attempt = world.fake.lock().attempts[0];
     let beat = loop {
-        let beats = |fake: &crate::fake::Inner| {
+        let beats = |fake: &Inner| {
             let mut requests = fake.requests.iter();
             requests.find(|call| call.buffer == 0 && !call.progress.0.is_empty()).cloned()
         };
@@ -184,4 +185,51 @@ async fn a_report_that_is_never_taken_does_not_hold_up_the_next() {
     world.fake.grant_range(1);
     world.until(|status| status.credited == 1 && status.undelivered == 0).await;
     assert_eq!(world.fake.lock().reports[0].sequence, 0);
+}
+
+/// What calls that ask for work say is owed, where they please.
+fn owed(fake: &Inner, pleases: impl Fn(&WorkRequest) -> bool) -> Vec<Vec<AttemptId>> {
+    let calls = fake.requests.iter().filter(|call| call.buffer > 0 && pleases(call));
+    calls.map(|call| call.held.clone().unwrap().0).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn call_for_work_names_the_leases_it_holds() {
+    let mut world = World::joined().await;
+    world.execute.block.store(true, SeqCst);
+    world.start().await;
+    world.until_fake(|fake| owed(fake, |_| true) == [[]]).await;
+    world.fake.grant_range(2);
+    world.until(|status| status.busy == 2).await;
+    let holds = |fake: &Inner| owed(fake, |_| true).ends_with(std::slice::from_ref(&fake.attempts));
+    world.until_fake(holds).await;
+    world.execute.block.store(false, SeqCst);
+    world.until(|status| status.credited == 2).await;
+    world.until_fake(|fake| owed(fake, |_| true).ends_with(&[vec![]])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn report_is_owed_until_it_is_answered() {
+    let mut world = World::joined().await;
+    world.fake.lose_answers.store(u32::MAX, SeqCst);
+    world.fake.grant_range(1);
+    world.start().await;
+    let sent_again = |fake: &Inner| owed(fake, |call| !call.reports.0.is_empty());
+    world.until_fake(|fake| sent_again(fake).contains(&fake.attempts)).await;
+    world.fake.lose_answers.store(0, SeqCst);
+    world.until(|status| status.credited == 1).await;
+    world.until_fake(|fake| owed(fake, |_| true).ends_with(&[vec![]])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn void_run_is_owed_until_it_is_said() {
+    let mut world = World::joined().await;
+    world.fake.down_after_grant.store(true, SeqCst);
+    world.fake.grant_other_input();
+    world.start().await;
+    world.until(|status| status.voids == 2 && status.trouble.is_some()).await;
+    world.fake.recover();
+    let says = |fake: &Inner| owed(fake, |call| !call.voids.0.is_empty());
+    world.until_fake(|fake| says(fake) == std::slice::from_ref(&fake.attempts)).await;
+    world.until_fake(|fake| owed(fake, |_| true).ends_with(&[vec![]])).await;
 }
