@@ -153,6 +153,9 @@ fn workspace() -> Command {
 fn own_tests() -> Command {
     let mut cargo = workspace();
     cargo.env(network::FINISHED, repo::target().join("debug/tallymill"));
+    // Journeys mostly wait for processes: on as many threads as there are cores, a third of the cores' time is spent idle.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    cargo.env("RUST_TEST_THREADS", (cores + 2).to_string());
     cargo
 }
 
