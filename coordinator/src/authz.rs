@@ -23,7 +23,7 @@ pub enum Role {
     Member,
     /// An account's current key.
     Account,
-    /// A host.
+    /// A key that logged in as a worker: what it asks for is put to the engine, which knows whether it is a host.
     Host,
     /// An operator's account.
     Operator,

@@ -6,6 +6,7 @@
 //! probes until the database takes writes again and loads a new engine. Dropping all handles ends the thread after what
 //! was queued is committed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,6 +41,7 @@ enum Input {
     Network(Caller<NetworkView>),
     Needs(HostId, Need, Caller<bool>),
     Uncovered(Caller<Vec<Uncovered>>),
+    Seen(Vec<HostId>, Caller<Vec<Option<Micros>>>),
     TooFew(Box<Manifest>, Caller<Option<String>>),
 }
 
@@ -48,6 +50,7 @@ enum Look {
     Network(NetworkView, Caller<NetworkView>),
     Needs(bool, Caller<bool>),
     Uncovered(Vec<Uncovered>, Caller<Vec<Uncovered>>),
+    Seen(Vec<Option<Micros>>, Caller<Vec<Option<Micros>>>),
     TooFew(Option<String>, Caller<Option<String>>),
 }
 
@@ -109,6 +112,14 @@ impl Pipeline {
     /// As [`Pipeline::ask`].
     pub async fn uncovered(&self) -> Result<Vec<Uncovered>, Unavailable> {
         self.send(Input::Uncovered).await
+    }
+
+    /// When each of these hosts was last heard of.
+    ///
+    /// # Errors
+    /// As [`Pipeline::ask`].
+    pub async fn seen(&self, hosts: Vec<HostId>) -> Result<Vec<Option<Micros>>, Unavailable> {
+        self.send(|caller| Input::Seen(hosts, caller)).await
     }
 
     /// Why the owners that are online are too few for such a job, when they are.
@@ -196,7 +207,7 @@ pub struct Running {
 struct InFlight {
     started: Instant,
     commit: JoinHandle<(Box<Step>, Result<(), CommitError>)>,
-    callers: Vec<(Token, Caller<Reply>)>,
+    callers: HashMap<Token, Caller<Reply>>,
     looks: Vec<Look>,
 }
 
@@ -206,7 +217,8 @@ struct Worker {
     events: Arc<Events>,
     ready: Arc<AtomicBool>,
     store_runtime: tokio::runtime::Handle,
-    callers: Vec<(Token, Caller<Reply>)>,
+    /// Those not answered yet: mostly hosts that wait for work.
+    callers: HashMap<Token, Caller<Reply>>,
     waiting_looks: Vec<Input>,
     acknowledged: u64,
     next: u64,
@@ -235,7 +247,7 @@ pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
         events: Arc::clone(&events),
         ready: Arc::clone(&ready),
         store_runtime: tokio::runtime::Handle::current(),
-        callers: Vec::new(),
+        callers: HashMap::new(),
         waiting_looks: Vec::new(),
         acknowledged: sequence,
         next: 0,
@@ -312,7 +324,7 @@ impl Worker {
             Input::Command(command, caller) => {
                 let token = Token(self.next);
                 self.next += 1;
-                self.callers.push((token, caller));
+                self.callers.insert(token, caller);
                 self.engine.handle(token, *command, clock::now());
             }
             look => self.waiting_looks.push(look),
@@ -325,6 +337,10 @@ impl Worker {
             Input::Job(job, caller) => Some(Look::Job(self.engine.job(job), caller)),
             Input::Network(caller) => Some(Look::Network(self.engine.network(), caller)),
             Input::Uncovered(caller) => Some(Look::Uncovered(self.engine.uncovered(), caller)),
+            Input::Seen(hosts, caller) => {
+                let seen = hosts.into_iter().map(|host| self.engine.seen(host)).collect();
+                Some(Look::Seen(seen, caller))
+            }
             Input::TooFew(manifest, caller) => {
                 Some(Look::TooFew(self.engine.too_few(&manifest), caller))
             }
@@ -350,12 +366,8 @@ impl Worker {
         let step = Box::new(self.engine.take(now));
         let looks = std::mem::take(&mut self.waiting_looks);
         let looks = looks.into_iter().filter_map(|input| self.look(input)).collect();
-        let answered: std::collections::HashSet<Token> =
-            step.replies.iter().map(|(token, _)| *token).collect();
-        let (callers, waiting) = std::mem::take(&mut self.callers)
-            .into_iter()
-            .partition(|(token, _)| answered.contains(token));
-        self.callers = waiting;
+        let answered = step.replies.iter().map(|(token, _)| *token);
+        let callers = answered.filter_map(|token| self.callers.remove_entry(&token)).collect();
         let store = Arc::clone(&self.parts.store);
         let commit = self.store_runtime.spawn(async move {
             let result =
@@ -384,7 +396,7 @@ impl Worker {
             metrics.lapsed(self.abandoned.fresh(&step.batch.hosts));
         }
         self.events.add(self.acknowledged, &step.events);
-        let mut callers: std::collections::HashMap<_, _> = flight.callers.into_iter().collect();
+        let mut callers = flight.callers;
         let mut unheard = Vec::new();
         for (token, reply) in step.replies {
             metrics.replied(&reply);
@@ -462,5 +474,6 @@ fn answer(look: Look) {
         Look::Needs(needs, caller) => drop(caller.send(Ok(needs))),
         Look::TooFew(why, caller) => drop(caller.send(Ok(why))),
         Look::Uncovered(jobs, caller) => drop(caller.send(Ok(jobs))),
+        Look::Seen(seen, caller) => drop(caller.send(Ok(seen))),
     }
 }

@@ -142,6 +142,12 @@ impl Engine {
         view::needs_job(&self.0, host, job)
     }
 
+    /// When a host was last heard of; its row may be ten minutes behind.
+    #[must_use]
+    pub fn seen(&self, host: HostId) -> Option<Micros> {
+        self.0.hosts.get(&host).map(|host| host.row.seen)
+    }
+
     /// Why the owners that are online are too few for such a job, when they are: it would wait until others come.
     #[must_use]
     pub fn too_few(&self, manifest: &Manifest) -> Option<String> {

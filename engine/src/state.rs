@@ -465,14 +465,16 @@ impl Core {
     /// Hosts heard of within two heartbeats; counted anew at most once a second.
     pub fn active_hosts(&mut self) -> usize {
         if self.now.since(self.active.1) >= Micros::SECOND || self.active.0 == 0 {
-            let count = self.hosts.values().filter(|host| self.is_active(host)).count();
-            self.active = (count, self.now);
+            self.active = (self.hosts.values().filter(|it| self.is_active(it)).count(), self.now);
         }
         self.active.0
     }
 
+    /// Heard of within two heartbeats; so long after a start also by the rows, which are not exact.
     pub fn is_active(&self, host: &Host) -> bool {
-        self.now.since(host.row.seen) <= 2 * self.config.heartbeat && host.row.revoked_at.is_none()
+        let grace = 2 * self.config.heartbeat;
+        let rows = if self.now.since(self.started) <= grace { crate::work::NOTED } else { 0 };
+        self.now.since(host.row.seen) <= grace + rows && host.row.revoked_at.is_none()
     }
 }
 

@@ -147,7 +147,7 @@ record! {
         2 => progress: List<Progress, 1024>,
         /// Microseconds of work it likes to have buffered; 0 asks for nothing.
         3 => buffer: u64,
-        /// How long to wait for something to say, ms, at most 30,000.
+        /// How long to wait for something to say, ms, at most 50,000.
         4 => wait: u32,
         /// Modules in its cache.
         5 => modules: List<Digest, 256>,

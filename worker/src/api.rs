@@ -84,7 +84,7 @@ impl Api {
         }
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(45))
+            .read_timeout(Duration::from_secs(70))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| bad())?;

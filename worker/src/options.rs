@@ -96,9 +96,9 @@ pub struct Options {
     pub patience: Duration,
     /// Work to hold in reserve; more is asked for when half of it is left. At most an hour.
     pub buffer: Duration,
-    /// Most time one call waits for work; the protocol allows 30 s.
+    /// Most time one call waits for work; the protocol allows 50 s.
     pub wait: Duration,
-    /// How often it says that it still works; the coordinator forgets hosts silent for 30 s.
+    /// How often it says that it still works; hosts silent for a minute do not count as active.
     pub heartbeat: Duration,
 }
 
@@ -130,7 +130,7 @@ impl Options {
             least_pay: 50,
             patience: Duration::from_secs(10),
             buffer: Duration::from_secs(2),
-            wait: Duration::from_secs(25),
+            wait: Duration::from_secs(45),
             heartbeat: Duration::from_secs(8),
         }
     }
@@ -153,7 +153,7 @@ impl Options {
         let patience = (1..=86_400).contains(&self.patience.as_secs());
         rule(patience, "patience", &self.patience, "1 second to a day")?;
         rule(self.buffer.as_secs() <= 3600, "buffer", &self.buffer, "at most an hour")?;
-        rule(self.wait.as_millis() <= 30_000, "wait", &self.wait, "at most 30 seconds")?;
+        rule(self.wait.as_millis() <= 50_000, "wait", &self.wait, "at most 50 seconds")?;
         let beats = self.heartbeat.as_millis() >= 100 && self.heartbeat.as_secs() <= 15;
         rule(beats, "heartbeat", &self.heartbeat, "0.1 to 15 seconds")?;
         self.rules.validate()
@@ -274,7 +274,7 @@ mod tests {
         );
         assert!(text(Options { cache_quota: 5, ..good.clone() }).starts_with("cache_quota: 5"));
         assert!(
-            text(Options { wait: Duration::from_secs(31), ..good.clone() }).starts_with("wait")
+            text(Options { wait: Duration::from_secs(51), ..good.clone() }).starts_with("wait")
         );
         assert!(
             text(Options { heartbeat: Duration::ZERO, ..good.clone() }).starts_with("heartbeat")

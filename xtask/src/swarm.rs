@@ -17,7 +17,7 @@ use tallymill_protocol::{
 /// How long a binding of these hosts holds.
 const BOUND: u64 = 24 * 3_600 * Micros::SECOND;
 /// Most time that one call waits for work, ms.
-const WAIT: u32 = 25_000;
+const WAIT: u32 = 45_000;
 /// Fuel that a task says it used.
 const FUEL: u64 = 1_000;
 /// What every task writes.

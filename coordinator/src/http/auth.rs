@@ -27,7 +27,8 @@ pub struct Caller {
     pub session: Option<Session>,
     /// The account whose current key logged in.
     pub account: Option<AccountId>,
-    /// The host that logged in as a worker.
+    /// The host that logged in as a worker. Where the role is [`Role::Host`] the engine decides whether it has joined: a
+    /// call that only waits must not cost a read of the database.
     pub host: Option<HostId>,
     /// Whether the account is an operator's.
     pub operator: bool,
@@ -105,7 +106,7 @@ async fn admit(app: &App, role: Role, request: &Parts) -> Result<Caller, Problem
     if session.purpose == Purpose::Web && request.method != "GET" {
         return Err(Problem::forbidden("a browser's session only reads"));
     }
-    let caller = caller(app, session).await?;
+    let caller = caller(app, role, session).await?;
     if caller.has(role) {
         return Ok(caller);
     }
@@ -137,19 +138,24 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-async fn caller(app: &App, session: Session) -> Result<Caller, Problem> {
+async fn caller(app: &App, role: Role, session: Session) -> Result<Caller, Problem> {
     if session.purpose == Purpose::Worker {
         let host = HostId::from(session.key);
-        let known = app.store.host(host).await?.filter(|row| row.revoked_at.is_none());
-        return Ok(Caller {
-            session: Some(session),
-            host: known.map(|row| row.id),
-            ..Caller::default()
-        });
+        let known = role == Role::Host || joined(app, host).await?;
+        let host = known.then_some(host);
+        return Ok(Caller { session: Some(session), host, ..Caller::default() });
     }
     let account = account_of(app, session.key).await?;
     let operator = account.is_some_and(|account| app.options.operators.contains(&account));
     Ok(Caller { session: Some(session), account, operator, host: None })
+}
+
+/// Whether a host has joined and was not withdrawn.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn joined(app: &App, host: HostId) -> Result<bool, Problem> {
+    Ok(app.store.host(host).await?.is_some_and(|row| row.revoked_at.is_none()))
 }
 
 async fn account_of(app: &App, key: Key) -> Result<Option<AccountId>, Problem> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::{Extension, Json};
 use bytes::Bytes;
+use tallymill_engine::rows::HostRow;
 use tallymill_engine::{Command, Reply};
 use tallymill_protocol::{HostBinding, Signed};
 
@@ -57,7 +58,8 @@ pub async fn list(
     };
     let after = asked.after.as_deref().map(|after| id("after", after)).transpose()?;
     let page = query::part(after, asked.limit.as_deref())?;
-    let rows = app.store.hosts(Some(owner), page).await?;
+    let mut rows = app.store.hosts(Some(owner), page).await?;
+    refresh(&app, &mut rows).await;
     Ok(Json(Part::of(&rows, |row| row.id.to_string())))
 }
 
@@ -70,5 +72,17 @@ pub async fn show(
     Path(host): Path<String>,
 ) -> Result<Json<Host>, Problem> {
     let row = app.store.host(id("id", &host)?).await?.ok_or_else(|| Problem::missing("host"))?;
+    let mut rows = [row];
+    refresh(&app, &mut rows).await;
+    let [row] = rows;
     Ok(Json(Host::from(&row)))
+}
+
+/// Brings the times at which hosts were heard of up to now: rows tell them to within ten minutes, which must do while the
+/// engine cannot be asked.
+async fn refresh(app: &App, rows: &mut [HostRow]) {
+    let seen = app.pipeline.seen(rows.iter().map(|row| row.id).collect()).await.unwrap_or_default();
+    for (row, seen) in rows.iter_mut().zip(seen) {
+        row.seen = seen.unwrap_or(row.seen);
+    }
 }

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Extension;
 use axum::extract::{ConnectInfo, State};
 use bytes::Bytes;
-use tallymill_engine::{Answer, Ask, Command, Granted, Reply, WorkAnswer};
+use tallymill_engine::{Answer, Ask, Command, Granted, Refusal, Reply, WorkAnswer};
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{Grant, MAX_INLINE, ReportAnswer, Verdict, WorkReply, WorkRequest};
 use tallymill_protocol::{
     Digest, HostId, Inputs, Manifest, Message as _, Signed, TableEntry, merkle,
 };
 
-use super::auth::Caller;
+use super::auth::{Caller, joined};
 use super::problem::Problem;
 use super::{App, message, neighbourhood, unexpected};
 use crate::check::{Checker, ReportError};
@@ -22,7 +22,7 @@ use crate::clock;
 use crate::pipeline::Unavailable;
 
 /// Longest poll, ms.
-const MAX_WAIT: u32 = 30_000;
+const MAX_WAIT: u32 = 50_000;
 /// Most bytes of inputs beside one lease; more are read from the blob.
 const INLINE_BUDGET: u64 = 4 << 20;
 /// Input tables whose leaves are kept.
@@ -69,6 +69,10 @@ pub async fn work(
 ) -> Result<Vec<u8>, Problem> {
     let host = caller.host.ok_or_else(unexpected)?;
     let mut request: WorkRequest = message(&body)?;
+    // What strangers and withdrawn hosts send is not worth checking; a call that only waits is left to the engine.
+    if !request.reports.0.is_empty() && !joined(&app, host).await? {
+        return Err(stranger());
+    }
     let ask = Box::new(ask(&mut request, *app.stopping.borrow()));
     let (network, coordinator) = (&app.options.network, app.key.public().into());
     let checker = Checker { network, coordinator, host, blobs: &app.blobs };
@@ -108,9 +112,14 @@ pub async fn work(
             });
             Ok(reply(&app, answer).await?.to_bytes())
         }
+        Reply::Refused(Refusal::UnknownHost(_)) => Err(stranger()),
         Reply::Refused(refusal) => Err(refusal.into()),
         _ => Err(unexpected()),
     }
+}
+
+fn stranger() -> Problem {
+    Problem::forbidden("only hosts that have joined get work").next("join first")
 }
 
 /// Asks the engine. When the process stops, a call that waits is made to end: a second call of its host ends it.

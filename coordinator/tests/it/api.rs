@@ -2,11 +2,11 @@
 
 use reqwest::Method;
 use serde_json::Value;
-use tallymill_protocol::cbor::Text;
-use tallymill_protocol::work::MAX_REQUEST;
+use tallymill_protocol::cbor::{List, Text};
+use tallymill_protocol::work::{MAX_REQUEST, WorkRequest};
 use tallymill_protocol::{Keypair, Manifest, Message, Nonce, Revocation};
 
-use crate::world::{Person, Worker, World, network, now, problem, receipt};
+use crate::world::{Person, Worker, World, asking, network, now, problem, receipt};
 
 #[tokio::test]
 async fn a_relayed_or_reused_challenge_is_refused() {
@@ -189,6 +189,22 @@ async fn withdraw(world: &World, owner: &Person, host: &Worker) {
     let path = format!("/api/v1/accounts/{id}/revoke");
     let answer = world.as_person(owner, Method::POST, &path, body).await;
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_withdrawn_host_is_told_so_whatever_it_asks() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let host = world.host(3, &payer).await;
+    world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let token = world.lease(&host).await;
+    withdraw(&world, &payer, &host).await;
+    let report = host.upload(&token, &[receipt(&token.peek().unwrap(), b"")], b"");
+    for reports in [vec![report], Vec::new()] {
+        let body = WorkRequest { reports: List(reports), ..asking() }.to_bytes();
+        let call = world.as_person(&host.person, Method::POST, "/api/v1/work", body);
+        problem(call.await, 403).await;
+    }
 }
 
 #[tokio::test]

@@ -27,6 +27,21 @@ async fn an_output_is_nobodys_until_its_task_is_decided() {
 }
 
 #[tokio::test]
+async fn when_a_host_was_heard_of_is_told_to_the_second_though_it_is_written_rarely() {
+    let world = World::start().await;
+    let owner = world.person(2, 0).await;
+    let host = world.host(3, &owner).await;
+    let path = format!("/api/v1/hosts/{}", host.person.pair.public());
+    let seen = |shown: &Value| shown["seen"].as_str().unwrap().parse::<u64>().unwrap();
+    let joined = seen(&world.get(&owner, &path).await.json().await.unwrap());
+    world.work(&host, &asking()).await;
+    let called = seen(&world.get(&owner, &path).await.json().await.unwrap());
+    assert!(called > joined, "{called} {joined}");
+    let listed: Value = world.get(&owner, "/api/v1/hosts").await.json().await.unwrap();
+    assert_eq!(seen(&listed["items"][0]), called);
+}
+
+#[tokio::test]
 async fn a_long_log_is_read_by_the_payer_alone_once_its_task_is_decided() {
     let world = World::start().await;
     let (payer, stranger) = (world.person(2, 100).await, world.person(5, 0).await);

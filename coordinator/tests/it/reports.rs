@@ -253,6 +253,23 @@ async fn a_disk_that_fails_is_not_held_against_the_host() {
 }
 
 #[tokio::test]
+async fn a_host_that_never_joined_gets_no_work_and_cannot_report() {
+    let (world, payer, _hosts, job, token) = leased().await;
+    let pair = Arc::new(Keypair::from_secret(&[9; 32]));
+    let login = world.token(&pair, "worker").await;
+    let person = Person { pair, token: login };
+    let stranger = Worker { person, sequence: 0, previous: Digest::ZERO };
+    let receipt = receipt(&token.peek().unwrap(), b"out");
+    let report = stranger.upload(&token, &[receipt], b"out");
+    for reports in [vec![report], Vec::new()] {
+        let body = WorkRequest { reports: List(reports), ..asking() }.to_bytes();
+        let call = world.as_person(&stranger.person, Method::POST, "/api/v1/work", body);
+        assert_eq!(problem(call.await, 403).await["next"], "join first");
+    }
+    assert_eq!(spent(&world, &payer, &job).await, "0");
+}
+
+#[tokio::test]
 async fn a_call_that_waits_for_results_is_answered_when_one_is_decided_or_none_can_be() {
     let (world, payer, [host, _], job, token) = leased().await;
     let path = |after: &str, wait: u32| {

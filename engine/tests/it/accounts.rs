@@ -59,19 +59,8 @@ fn a_host_belongs_to_one_owner_and_a_withdrawn_one_never_returns() {
     assert!(matches!(world.send(world.binding(3, 3)), Some(Reply::Host { .. })), "renewed");
     world.quorum(4);
     let lease = world.lease(3).remove(0);
-    let revoke = |owner: u8| {
-        let revocation = Revocation {
-            format: 1,
-            network: identity().network,
-            owner: account(owner),
-            host: host(3),
-            issued: Micros(0),
-        };
-        let envelope = signed(account(owner).0, &revocation);
-        Command::Revoke { revocation, envelope }
-    };
-    assert!(matches!(world.refused(revoke(4)), Refusal::Forbidden { .. }));
-    world.send(revoke(3));
+    assert!(matches!(world.refused(World::revocation(3, 4)), Refusal::Forbidden { .. }));
+    world.send(World::revocation(3, 3));
     assert!(!world.store.leases.contains_key(&lease.attempt), "its tasks are free at once");
     let refused = world.refused(world.call(3, World::ask(), Vec::new()));
     assert!(matches!(refused, Refusal::Revoked { .. }), "{refused}");

@@ -208,6 +208,19 @@ impl World {
         self.send(Command::OpenAccount { statement, envelope })
     }
 
+    /// The withdrawal of a host by an owner.
+    pub fn revocation(number: u8, owner: u8) -> Command {
+        let revocation = Revocation {
+            format: 1,
+            network: identity().network,
+            owner: account(owner),
+            host: host(number),
+            issued: Micros(0),
+        };
+        let envelope = signed(account(owner).0, &revocation);
+        Command::Revoke { revocation, envelope }
+    }
+
     pub fn binding(&self, number: u8, owner: u8) -> Command {
         let binding = HostBinding {
             format: 1,

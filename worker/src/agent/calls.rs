@@ -138,7 +138,7 @@ impl Agent {
             fuel: held.fuel_so_far(),
         });
         let micros = u64::try_from(self.options.buffer.as_micros()).unwrap_or(u64::MAX).max(1);
-        let wait = u32::try_from(self.options.wait.as_millis()).unwrap_or(30_000);
+        let wait = u32::try_from(self.options.wait.as_millis()).unwrap_or(50_000);
         WorkRequest {
             slots: self.options.slots,
             reports: List(reports),

@@ -27,8 +27,8 @@ const DESCRIPTORS: u64 = 1_000;
 /// Time in which everybody connects, and in which is measured.
 const SETTLE: Duration = Duration::from_secs(5);
 const MEASURE: Duration = Duration::from_secs(60);
-/// Time in which idle hosts are measured: each of them calls three times.
-const WAITS: Duration = Duration::from_secs(75);
+/// Time in which idle hosts are measured: each of them calls twice.
+const WAITS: Duration = Duration::from_secs(90);
 /// Time of one synthetic task, and until leases have grown.
 const TASK: Duration = Duration::from_secs(2);
 const GROW: Duration = Duration::from_secs(60);
