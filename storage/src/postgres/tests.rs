@@ -95,6 +95,28 @@ async fn what_grows_is_found_by_an_index_before_there_are_statistics() {
     assert!(plan.contains("Hash ") || plan.contains("Merge "), "{plan}");
 }
 
+#[tokio::test]
+async fn pages_are_read_in_the_order_of_an_index() {
+    let mut reader = session(&server()).connect().await.unwrap();
+    migrate::<Postgres>(&mut reader, MIGRATIONS).await.unwrap();
+    let mut pages = 0;
+    for file in sql::files("sqlite") {
+        let statement = std::fs::read_to_string(&file).unwrap();
+        // What is gathered from several places, and the replicas of one task, are sorted; they are few.
+        let gathers =
+            ["GROUP BY", "UNION", "segment DESC"].iter().any(|word| statement.contains(word));
+        if !statement.contains("LIMIT $") || gathers {
+            continue;
+        }
+        let parameters = (1..9).filter(|at| statement.contains(&format!("${at}"))).count();
+        let plan = plan(&mut reader, &statement, parameters).await;
+        let sorted = plan.contains("Sort") || plan.contains("Seq Scan");
+        assert!(plan.contains("Index") && !sorted, "{}\n{statement}\n{plan}", file.display());
+        pages += 1;
+    }
+    assert!(pages >= 15, "{pages}");
+}
+
 #[test]
 fn a_statement_takes_many_rows_in_one_array_per_column() {
     assert_eq!([1, 4_096, 9_999].map(Postgres::portion), [1, 4_096, 4_096]);
