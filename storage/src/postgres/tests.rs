@@ -84,7 +84,8 @@ async fn what_grows_is_found_by_an_index_before_there_are_statistics() {
     {
         let session = if reads { &mut reader } else { &mut connection };
         let plan = plan(session, &statement, parameters).await;
-        assert!(plan.contains("Index Scan") && !plan.contains("Seq Scan"), "{statement}\n{plan}");
+        let whole = plan.contains("Seq Scan") || plan.contains("Join Filter");
+        assert!(plan.contains("Index Scan") && !whole, "{statement}\n{plan}");
     }
     // What examines whole tables joins them as a whole.
     let balances = include_str!("../../sql/audit/balances.sql");
@@ -99,6 +100,10 @@ async fn what_grows_is_found_by_an_index_before_there_are_statistics() {
 async fn pages_are_read_in_the_order_of_an_index() {
     let mut reader = session(&server()).connect().await.unwrap();
     migrate::<Postgres>(&mut reader, MIGRATIONS).await.unwrap();
+    // More than the server would rather sort than look up one by one.
+    let many = "INSERT INTO task (job, task, segment, sequence, state, at) \
+                SELECT '\\x00', n, 0, n, 'final', 0 FROM generate_series(1, 20000) AS n";
+    sqlx::raw_sql(many).execute(&mut reader).await.unwrap();
     let mut pages = 0;
     for file in sql::files("sqlite") {
         let statement = std::fs::read_to_string(&file).unwrap();
@@ -110,8 +115,8 @@ async fn pages_are_read_in_the_order_of_an_index() {
         }
         let parameters = (1..9).filter(|at| statement.contains(&format!("${at}"))).count();
         let plan = plan(&mut reader, &statement, parameters).await;
-        let sorted = plan.contains("Sort") || plan.contains("Seq Scan");
-        assert!(plan.contains("Index") && !sorted, "{}\n{statement}\n{plan}", file.display());
+        let whole = ["Sort", "Seq Scan", "Join Filter"].iter().any(|word| plan.contains(word));
+        assert!(plan.contains("Index") && !whole, "{}\n{statement}\n{plan}", file.display());
         pages += 1;
     }
     assert!(pages >= 15, "{pages}");
