@@ -174,6 +174,7 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::blank_receipt;
 
     const OWNER: AccountId = AccountId([1; 32]);
     const OTHER: AccountId = AccountId([2; 32]);
@@ -182,31 +183,7 @@ mod tests {
         Terms { ordinary: 100_000, least: 50, patience: Duration::from_secs(10), owner: OWNER };
 
     fn receipt(fuel: u64, cpu_time: u64) -> Receipt {
-        use tallymill_protocol::cbor::Text;
-        use tallymill_protocol::{Digest, LeaseDigest, Micros, Outcome, TaskIndex};
-        let zero = Digest::ZERO;
-        Receipt {
-            format: 1,
-            lease: LeaseDigest([0; 32]),
-            task: TaskIndex(0),
-            input: zero,
-            output: zero,
-            outcome: Outcome::Exited(0),
-            fuel,
-            peak_memory: 0,
-            memory_fuel: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            module: zero,
-            metered: zero,
-            log: zero,
-            segment: None,
-            engine: Text("e".into()),
-            cpu_time,
-            started: Micros(0),
-            finished: Micros(0),
-            salt: [0; 32],
-        }
+        Receipt { fuel, cpu_time, ..blank_receipt() }
     }
 
     fn tariff(fuel: u64, task: u64) -> Tariff {

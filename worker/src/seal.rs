@@ -148,3 +148,31 @@ pub(crate) fn entry(sealed: Sealed, bytes: Vec<Bytes>) -> Entry {
     };
     Entry { upload, large, report: sealed.message }
 }
+
+/// A receipt that says nothing, for tests that fill in what matters to them.
+#[cfg(test)]
+pub(crate) fn blank_receipt() -> Receipt {
+    let zero = Digest::ZERO;
+    Receipt {
+        format: 1,
+        lease: LeaseDigest([0; 32]),
+        task: tallymill_protocol::TaskIndex(0),
+        input: zero,
+        output: zero,
+        outcome: Outcome::Exited(0),
+        fuel: 1,
+        peak_memory: 0,
+        memory_fuel: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        module: zero,
+        metered: zero,
+        log: zero,
+        segment: None,
+        engine: Text("e".into()),
+        cpu_time: 0,
+        started: Micros(0),
+        finished: Micros(0),
+        salt: [0; 32],
+    }
+}

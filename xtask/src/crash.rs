@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use example_inputs::draw;
 use serde_json::{Value, json};
 use tallymill_sdk::Client;
 
@@ -12,7 +13,6 @@ use crate::database::{Database, Kind};
 use crate::load::{self, Seen};
 use crate::network;
 use crate::network::{Network, PATIENCE};
-use crate::random::draw;
 use crate::recount::{self, Findings};
 use crate::say::{note, say};
 use crate::stats::percentile;

@@ -17,7 +17,6 @@ mod network;
 mod node;
 mod portable;
 mod powercut;
-mod random;
 mod recount;
 mod repo;
 mod say;

@@ -12,12 +12,12 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use example_inputs::draw;
 use serde_json::json;
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use tallymill_storage::{Commits as _, SqliteStore};
 
-use crate::random::draw;
 use crate::say::{note, say};
 use crate::{network, repo};
 use disk::Disk;

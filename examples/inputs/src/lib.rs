@@ -4,11 +4,13 @@
 //! generator. Everything is computed with integers and the basic float operations only, which
 //! round alike on every machine: the same bytes everywhere.
 
+mod random;
 mod recording;
 
 use std::io;
 use std::path::Path;
 
+pub use random::draw;
 pub use recording::{SAMPLES, SIGNAL_BIN, SIGNAL_DRIFT, recording};
 
 /// Bases in one window of the query genome.

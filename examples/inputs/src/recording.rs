@@ -2,6 +2,8 @@
 //!
 //! Format: pairs of signed bytes (in phase, quadrature), one pair per sample.
 
+use crate::random::draw;
+
 /// Complex samples in the recording; a power of two.
 pub const SAMPLES: usize = 1 << 15;
 
@@ -63,22 +65,14 @@ fn sample(carrier: f64, noise: &mut Noise) -> u8 {
     byte.cast_unsigned()
 }
 
-/// Bell-shaped noise from SplitMix64 (Steele, Lea and Flood, 2014).
+/// Bell-shaped noise.
 struct Noise(u64);
 
 impl Noise {
     fn next(&mut self) -> f64 {
         // The sum of eight bytes has mean 1020 and deviation √(8·(256²−1)/12) ≈ 209.
-        let sum: u32 = self.bits().to_le_bytes().into_iter().map(u32::from).sum();
+        let sum: u32 = draw(&mut self.0).to_le_bytes().into_iter().map(u32::from).sum();
         (f64::from(sum) - 1020.0) * (28.0 / 209.0)
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

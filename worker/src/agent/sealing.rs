@@ -233,35 +233,12 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
-    use tallymill_protocol::cbor::Text;
-    use tallymill_protocol::{Digest, Micros, Outcome};
-
     use super::*;
+    use crate::seal::blank_receipt;
 
     fn done(task: u32, lease: u8, size: usize) -> Done {
-        let zero = Digest::ZERO;
-        let receipt = Receipt {
-            format: 1,
-            lease: LeaseDigest([lease; 32]),
-            task: TaskIndex(task),
-            input: zero,
-            output: zero,
-            outcome: Outcome::Exited(0),
-            fuel: 1,
-            peak_memory: 0,
-            memory_fuel: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            module: zero,
-            metered: zero,
-            log: zero,
-            segment: None,
-            engine: Text("e".into()),
-            cpu_time: 0,
-            started: Micros(0),
-            finished: Micros(0),
-            salt: [0; 32],
-        };
+        let (lease, task) = (LeaseDigest([lease; 32]), TaskIndex(task));
+        let receipt = Receipt { lease, task, ..blank_receipt() };
         let bytes = Bytes { output: vec![0; size], log: Vec::new(), large: Vec::new() };
         Done { receipt, bytes }
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use example_inputs::draw;
+
 use super::record::Event;
-use crate::random::draw;
 
 /// What a disk writes in one piece.
 const SECTOR: usize = 512;
