@@ -4,5 +4,4 @@ SELECT
     set_config('enable_seqscan', 'on', TRUE),
     set_config('enable_hashjoin', 'on', TRUE),
     set_config('enable_mergejoin', 'on', TRUE),
-    set_config('enable_bitmapscan', 'on', TRUE),
-    set_config('enable_sort', 'on', TRUE)
+    set_config('enable_bitmapscan', 'on', TRUE)

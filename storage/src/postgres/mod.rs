@@ -42,7 +42,7 @@ const ALONE: i64 = 0x7461_6c6c_796d_696c;
 
 /// What each session sets. The server ends a statement, a wait for a lock and an idle transaction before this program
 /// gives up on them, so that its answer is heard.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("synchronous_commit", "on"),
     ("statement_timeout", "50s"),
     ("lock_timeout", "30s"),
@@ -52,10 +52,9 @@ const SETTINGS: [(&str, &str); 10] = [
     // that joins a table as a whole is made for the small one and kept. No statement runs for long enough to be compiled.
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
-    // Pages come in the order of an index and end at their limit: a plan that finds all that follows and sorts it reads a
+    // Pages come in the order of an index and end at their limit: a plan that gathers all that follows, to sort it, reads a
     // million rows for each page of a million tasks.
     ("enable_bitmapscan", "off"),
-    ("enable_sort", "off"),
     ("jit", "off"),
 ];
 
