@@ -107,19 +107,11 @@ pub fn return_lease(core: &mut Core, attempt: AttemptId) {
     }
 }
 
-/// Takes back a lease that its host says it does not hold. No task is at fault; a host that got it from this engine, and not
-/// from one that may have ended before the answer left, has abandoned it.
+/// Takes back a lease that its host says it does not hold: it lapses at once. One from before this engine was loaded is
+/// nobody's fault, since the coordinator may have ended before the grant left.
 pub fn lose_lease(core: &mut Core, attempt: AttemptId) {
-    let Some(live) = core.leases.get(&attempt) else { return };
-    let (host_id, open, dropped) = (live.row.host, live.open, live.row.issued > core.started);
-    if dropped
-        && !live.stop
-        && let Some(host) = core.hosts.get_mut(&host_id)
-    {
-        host.row.abandoned += u64::from(open);
-        core.out.hosts.insert(host_id);
-    }
-    return_lease(core, attempt);
+    let ours = core.leases.get(&attempt).is_some_and(|live| live.row.issued > core.started);
+    if ours { lapse(core, attempt) } else { return_lease(core, attempt) }
 }
 
 /// Gives a task that was taken back to others; `fault` when that was its host's doing. Only faults of several owners fail a

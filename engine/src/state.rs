@@ -470,7 +470,7 @@ impl Core {
         self.active.0
     }
 
-    /// Heard of within two heartbeats; so long after a start also by the rows, which are not exact.
+    /// Heard of within two heartbeats, as far as is known so soon after a start: rows may be ten minutes behind.
     pub fn is_active(&self, host: &Host) -> bool {
         let grace = 2 * self.config.heartbeat;
         let rows = if self.now.since(self.started) <= grace { crate::work::NOTED } else { 0 };

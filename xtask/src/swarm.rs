@@ -175,7 +175,8 @@ impl Host {
             round_trip: 1_000,
             accept: Accept::default(),
             voids: List::default(),
-            held: None,
+            // What it had it has done, and reports with this call.
+            held: Some(List::default()),
         };
         let answer = self.place.post("/api/v1/work", Some(&self.token), request.to_bytes()).await?;
         WorkReply::from_bytes(&answer).map_err(|error| anyhow::anyhow!("{error}"))

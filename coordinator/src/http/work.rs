@@ -57,7 +57,8 @@ fn ask(request: &mut WorkRequest, draining: bool) -> Ask {
         accept: std::mem::take(&mut request.accept),
         progress: std::mem::take(&mut request.progress.0),
         voids: std::mem::take(&mut request.voids.0),
-        held: request.held.take().map(|held| held.0),
+        // Beside a call that asks for work, another may be on its way with a grant.
+        held: request.held.take().filter(|_| request.buffer > 0).map(|held| held.0),
     }
 }
 
@@ -69,9 +70,9 @@ pub async fn work(
 ) -> Result<Vec<u8>, Problem> {
     let host = caller.host.ok_or_else(unexpected)?;
     let mut request: WorkRequest = message(&body)?;
-    // What strangers and withdrawn hosts send is not worth checking; a call that only waits is left to the engine.
+    // What strangers and withdrawn hosts report is not worth checking: the engine refuses the rest of their call.
     if !request.reports.0.is_empty() && !joined(&app, host).await? {
-        return Err(stranger());
+        request.reports = List::default();
     }
     let ask = Box::new(ask(&mut request, *app.stopping.borrow()));
     let (network, coordinator) = (&app.options.network, app.key.public().into());
@@ -112,14 +113,12 @@ pub async fn work(
             });
             Ok(reply(&app, answer).await?.to_bytes())
         }
-        Reply::Refused(Refusal::UnknownHost(_)) => Err(stranger()),
+        Reply::Refused(Refusal::UnknownHost(_)) => {
+            Err(Problem::forbidden("only hosts that have joined get work").next("join first"))
+        }
         Reply::Refused(refusal) => Err(refusal.into()),
         _ => Err(unexpected()),
     }
-}
-
-fn stranger() -> Problem {
-    Problem::forbidden("only hosts that have joined get work").next("join first")
 }
 
 /// Asks the engine. When the process stops, a call that waits is made to end: a second call of its host ends it.

@@ -203,7 +203,8 @@ async fn a_withdrawn_host_is_told_so_whatever_it_asks() {
     for reports in [vec![report], Vec::new()] {
         let body = WorkRequest { reports: List(reports), ..asking() }.to_bytes();
         let call = world.as_person(&host.person, Method::POST, "/api/v1/work", body);
-        problem(call.await, 403).await;
+        let told = problem(call.await, 403).await;
+        assert!(told["detail"].as_str().unwrap().contains("withdrawn"), "{told}");
     }
 }
 

@@ -402,17 +402,31 @@ fn what_a_host_does_not_hold_is_granted_again_at_once() {
     world.join(2, 2);
     let job = world.submit(&manifest(1, Policy::Trusted));
     world.pass(SECOND);
-    let mut lost = world.lease(2).remove(0);
-    // More often than one owner may be at fault for a trusted task.
-    for round in 1..=2 * config().owner_faults as u64 {
-        let next = world.work(2, holding(&[]), Vec::new()).grants.remove(0).lease;
-        assert_ne!(next.attempt, lost.attempt);
-        assert_eq!(world.store.leases.keys().collect::<Vec<_>>(), [&next.attempt]);
-        assert_eq!(world.store.hosts[&host(2)].abandoned, round, "it counts against the host");
-        lost = next;
-    }
-    assert_eq!(world.finish(2, &lost, Run::honest), [Verdict::Settled]);
+    let lost = world.lease(2).remove(0);
+    let next = world.work(2, holding(&[]), Vec::new()).grants.remove(0).lease;
+    assert_ne!(next.attempt, lost.attempt);
+    assert_eq!(world.store.leases.keys().collect::<Vec<_>>(), [&next.attempt]);
+    assert_eq!(world.store.hosts[&host(2)].abandoned, 1, "it counts against the host");
+    assert_eq!(world.finish(2, &next, Run::honest), [Verdict::Settled]);
     assert_eq!(world.store.jobs[&job].state, JobState::Finished);
+}
+
+#[test]
+fn who_drops_a_task_too_often_gets_it_no_more() {
+    let mut world = World::with_hosts(2);
+    world.quorum(1);
+    world.pass(SECOND);
+    world.lease(3);
+    for dropped in 1..=config().owner_faults {
+        let others_first = world.work(3, holding(&[]), Vec::new()).grants;
+        assert!(others_first.is_empty());
+        world.pass(31 * SECOND);
+        let again = world.lease(3).len();
+        assert_eq!(again, usize::from(dropped < config().owner_faults), "after {dropped}");
+    }
+    world.restart();
+    assert!(world.lease(3).is_empty(), "a start counts them too");
+    assert_eq!(world.lease(4).len(), 1);
 }
 
 #[test]

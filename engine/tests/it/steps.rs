@@ -255,6 +255,17 @@ fn a_segment_that_arrives_while_its_job_stops_is_paid_and_not_gone_on_from() {
 }
 
 #[test]
+fn a_segment_that_its_host_dropped_is_granted_again_where_it_began() {
+    let (mut world, _) = one_task(2);
+    world.pass_segment([3, 4]);
+    let dropped = world.give(3, 1).remove(0);
+    let nothing = Ask { held: Some(Vec::new()), ..World::ask() };
+    let again = world.work(3, nothing, Vec::new()).grants.remove(0);
+    assert_eq!(again.states[..], [dropped.1]);
+    assert_ne!(again.lease.attempt, dropped.0.attempt);
+}
+
+#[test]
 fn a_deadline_ends_a_chain_where_it_stands() {
     let (mut world, job) = one_task(2);
     world.pass_segment([3, 4]);

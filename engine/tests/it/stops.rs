@@ -1,7 +1,7 @@
 //! Cancellation, deadlines and suspensions: leases are told to stop, what ran is paid, the rest returns.
 
 use tallymill_engine::rows::{JobState, ReplicaState, SuspensionKind};
-use tallymill_engine::{Command, Refusal};
+use tallymill_engine::{Ask, Command, Refusal};
 use tallymill_protocol::work::Verdict;
 use tallymill_protocol::{Policy, TaskIndex};
 
@@ -46,6 +46,19 @@ fn a_stopped_run_is_paid_once() {
     let mine_again = world.report_runs(3, &mine, &whole);
     assert_eq!(mine_again.verdicts, [Verdict::Superseded], "also after a restart");
     assert_eq!(world.store.available(account(3)), 1);
+}
+
+#[test]
+fn a_stopped_run_that_its_host_dropped_holds_its_job_up_no_longer() {
+    let mut world = World::with_hosts(1);
+    let job = world.quorum(1);
+    world.pass(SECOND);
+    world.lease(3);
+    world.cancel(job);
+    assert_eq!(world.state(job), JobState::Stopping);
+    world.work(3, Ask { held: Some(Vec::new()), ..World::ask() }, Vec::new());
+    assert_eq!(world.state(job), JobState::Cancelled);
+    assert_eq!(world.store.hosts[&host(3)].abandoned, 0, "it was told to stop");
 }
 
 /// One task of up to 10¹⁰ fuel, leased by host 3 whose only slot then ran for 1 ms: 2·10⁹ fuel and a slice at the most.
