@@ -7,6 +7,7 @@ mod authz;
 pub mod blobs;
 pub mod check;
 mod clock;
+mod connections;
 pub mod events;
 mod http;
 pub mod keys;

@@ -60,6 +60,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Now {
     ready: Gauge,
+    connections: Gauge,
     queue: Gauge,
     hosts: Gauge,
     active: Gauge,
@@ -73,6 +74,7 @@ impl Now {
     fn register(&self, registry: &mut Registry) {
         let gauges = [
             ("ready", "Whether commits succeed and leases are given", &self.ready),
+            ("connections", "Connections of clients", &self.connections),
             ("queue_depth", "Commands that wait for the engine", &self.queue),
             ("hosts", "Hosts bound to an owner", &self.hosts),
             ("hosts_active", "Hosts heard of within two heartbeats", &self.active),
@@ -181,6 +183,16 @@ impl Metrics {
     /// Counts tasks whose lease ended without a report.
     pub fn lapsed(&self, tasks: u64) {
         self.lapsed.inc_by(tasks);
+    }
+
+    /// A connection was taken.
+    pub fn connected(&self) {
+        self.now.connections.inc();
+    }
+
+    /// A connection ended.
+    pub fn disconnected(&self) {
+        self.now.connections.dec();
     }
 
     /// The text, for a queue of this depth; `view` is how the network stands, when the engine can tell.

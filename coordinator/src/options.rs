@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tallymill_engine::Admission;
 use tallymill_ledger::{Amount, GrantPolicy};
@@ -25,11 +26,17 @@ pub struct Bounds {
     pub session: u64,
     /// Life of a link that signs a browser in, µs.
     pub link: u64,
+    /// Connections at once; more wait with the system.
+    pub connections: usize,
+    /// Longest time in which a connection brings no whole head of a request: at its start, between two requests, and for one.
+    pub head: Duration,
+    /// How long a body may let this side wait, and a reader of an answer, beside the time that its bytes have earned.
+    pub stall: Duration,
 }
 
 impl Default for Bounds {
     /// Blobs of 1 GiB, 64 GiB per account, 4,096 waiting commands, 4,096 batches of events, sessions of an hour, links of a
-    /// minute.
+    /// minute, 16,384 connections, half a minute for a head and for what stands still.
     fn default() -> Self {
         Self {
             blob: 1 << 30,
@@ -38,6 +45,9 @@ impl Default for Bounds {
             events: 4_096,
             session: TOKEN_LIFE,
             link: LINK_LIFE,
+            connections: 16_384,
+            head: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
         }
     }
 }

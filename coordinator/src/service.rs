@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::blobs::{BlobError, BlobStore};
+use crate::connections;
 use crate::http::{self, App};
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
@@ -59,7 +60,7 @@ pub struct Handle {
     /// Its key.
     pub key: tallymill_protocol::Key,
     stop: watch::Sender<bool>,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
     ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
 
@@ -80,9 +81,8 @@ impl Handle {
     }
 
     async fn drain(&mut self) -> Result<(), ServiceError> {
-        let served =
-            (&mut self.served).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        served.map_err(io("serve"))?;
+        let served = (&mut self.served).await;
+        served.map_err(|error| io("serve")(std::io::Error::other(error)))?;
         self.ended().await
     }
 
@@ -135,7 +135,7 @@ pub async fn start_with(
     let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
     let listener = TcpListener::bind(options.listen).await.map_err(io("listen"))?;
     let addr = listener.local_addr().map_err(io("listen"))?;
-    let (stop, mut stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     let public = key.public();
     let bounds = options.bounds;
     let tokens = Tokens::new(keys::random()?, public, bounds.session).with_links(bounds.link);
@@ -150,15 +150,11 @@ pub async fn start_with(
         tokens,
         epoch: running.epoch,
         stopping: stopped.clone(),
-        metrics,
+        metrics: Arc::clone(&metrics),
         tables: http::work::Tables::default(),
         books: std::sync::Mutex::default(),
     });
     let router = http::router(&app);
-    let served = tokio::spawn(async move {
-        let wait = async move { drop(stopped.wait_for(|stop| *stop).await) };
-        let router = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, router).with_graceful_shutdown(wait).await
-    });
+    let served = tokio::spawn(connections::serve(listener, router, bounds, metrics, stopped));
     Ok(Handle { addr, key: public, stop, served, ended: running.ended })
 }

@@ -60,7 +60,9 @@ pub(crate) struct Http {
 impl Http {
     pub fn new(base: &str, key: KeyFile) -> Self {
         let base = base.trim_end_matches('/').to_owned();
-        Self { client: reqwest::Client::new(), base, key, token: Mutex::new(None) }
+        // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
+        let client = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(20)).build();
+        Self { client: client.unwrap_or_default(), base, key, token: Mutex::new(None) }
     }
 
     pub fn base(&self) -> &str {

@@ -85,6 +85,8 @@ impl Api {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(Duration::from_secs(70))
+            // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
+            .pool_idle_timeout(Duration::from_secs(20))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| bad())?;

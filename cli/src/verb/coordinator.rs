@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tallymill_coordinator::{Admission, Options};
 use tallymill_protocol::{AccountId, Network};
 
@@ -11,8 +12,12 @@ use crate::args::{Common, CoordinatorArgs, Secret};
 use crate::fault::Usage;
 use crate::ui;
 
+/// Descriptors that a coordinator never needs more of: its connections, its blobs and its database.
+const DESCRIPTORS: u64 = 65_536;
+
 pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
+    allow_descriptors();
     let options = options(args)?;
     let data = options.data.display().to_string();
     let mut handle = tokio::select! {
@@ -34,6 +39,18 @@ pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitC
     }
     handle.shutdown().await.context("failed to stop cleanly")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Systems begin with few descriptors for the sake of old programs; a connection of each of a thousand hosts is more.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < most) {
+        let raised = Rlimit { current: Some(most), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!("no more descriptors than {:?} are allowed: {error}", limit.current);
+        }
+    }
 }
 
 fn options(args: CoordinatorArgs) -> anyhow::Result<Options> {

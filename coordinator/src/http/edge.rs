@@ -1,17 +1,23 @@
 //! The outermost layer: counts requests; errors that come from below the handlers become problem documents too.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use hyper::body::{Frame, SizeHint};
 use tallymill_protocol::work::MAX_REQUEST;
 
 use super::App;
 use super::problem::{Kind, Problem};
 use super::rest;
+use crate::connections::{LEAST_RATE, Pace};
 
 /// Longest text of a foreign error that is passed on, bytes.
 const MAX_TEXT: usize = 1_024;
@@ -20,12 +26,78 @@ const MAX_TEXT: usize = 1_024;
 pub async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get().map_or("none", MatchedPath::as_str).to_owned();
-    let response = told(next.run(rest::kept(request)).await).await;
+    let late = Arc::new(AtomicBool::new(false));
+    let request = request.map(|body| Paced::over(body, app.options.bounds.stall, &late));
+    let response = next.run(rest::kept(request)).await;
+    let response = match late.load(Ordering::Relaxed) {
+        true => too_slow().into_response(),
+        false => told(response).await,
+    };
     app.metrics.answered(&method, route, response.status().as_u16());
     if let Some(Kind(kind)) = response.extensions().get() {
         app.metrics.problem(kind);
     }
     response
+}
+
+fn too_slow() -> Problem {
+    let detail = format!("body: came at less than {LEAST_RATE} bytes a second");
+    let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", detail);
+    problem
+        .about("body")
+        .limit(&LEAST_RATE)
+        .next("send it again, in smaller pieces where the connection is slow")
+}
+
+/// A request's body, which has to come.
+struct Paced {
+    body: Body,
+    stall: Duration,
+    /// Once it was waited for.
+    pace: Option<Pace>,
+    late: Arc<AtomicBool>,
+}
+
+impl Paced {
+    /// `late` is set when the body is given up: what reads it only sees that it ended early.
+    fn over(body: Body, stall: Duration, late: &Arc<AtomicBool>) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::new(Self { body, stall, pace: None, late: Arc::clone(late) })
+    }
+}
+
+impl HttpBody for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let stall = self.stall;
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            let bytes =
+                frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map(Bytes::len);
+            if let (Some(bytes), Some(pace)) = (bytes, &mut self.pace) {
+                pace.moved(u64::try_from(bytes).unwrap_or(u64::MAX));
+            }
+            return Poll::Ready(frame);
+        }
+        ready!(self.pace.get_or_insert_with(Pace::new).poll_over(stall, context));
+        self.late.store(true, Ordering::Relaxed);
+        let slow = std::io::Error::new(std::io::ErrorKind::TimedOut, "the body came too slowly");
+        Poll::Ready(Some(Err(axum::Error::new(slow))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn told(response: Response) -> Response {

@@ -17,6 +17,8 @@ mod reads;
 #[cfg(test)]
 mod reports;
 #[cfg(test)]
+mod slow;
+#[cfg(test)]
 mod steps;
 #[cfg(test)]
 mod submissions;
