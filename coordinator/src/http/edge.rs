@@ -29,10 +29,8 @@ pub async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next
     let late = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| Paced::over(body, app.options.bounds.stall, &late));
     let response = next.run(rest::kept(request)).await;
-    let response = match late.load(Ordering::Relaxed) {
-        true => too_slow().into_response(),
-        false => told(response).await,
-    };
+    let late = late.load(Ordering::Relaxed);
+    let response = if late { too_slow().into_response() } else { told(response).await };
     app.metrics.answered(&method, route, response.status().as_u16());
     if let Some(Kind(kind)) = response.extensions().get() {
         app.metrics.problem(kind);

@@ -90,6 +90,26 @@ async fn a_body_that_trickles_is_given_up_too() {
     assert_eq!(&line, b"HTTP/1.1 408");
 }
 
+#[tokio::test]
+async fn a_body_that_comes_steadily_may_take_longer_than_a_pause() {
+    let world = World::start_with(|options| options.bounds.stall = SHORT).await;
+    let mut stream = announced(&world).await;
+    let began = std::time::Instant::now();
+    let mut left = 100_000;
+    while left > 0 {
+        // Each part earns two seconds and a pause is a tenth of one.
+        let part = left.min(10_000);
+        stream.write_all(&vec![0; part]).await.unwrap();
+        left -= part;
+        assert!(tokio::time::timeout(SHORT / 2, stream.readable()).await.is_err() || left == 0);
+    }
+    assert!(began.elapsed() > 2 * SHORT);
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).await.unwrap();
+    // It is no message, but it came.
+    assert_eq!(&line, b"HTTP/1.1 400");
+}
+
 async fn connections(world: &World) -> u32 {
     let text = world.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("tallymill_connections "));

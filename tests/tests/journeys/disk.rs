@@ -12,7 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::world::{Network, Part, all_is_there, guest, number, until};
+use crate::world::{Network, Part, all_is_there, guest, number, under, until};
 
 /// Ways to have a mount namespace: as root, or as root of a namespace of one's own.
 const NAMESPACES: [&str; 2] = ["-m", "-Urm"];
@@ -29,16 +29,7 @@ fn namespace() -> Option<&'static str> {
 /// The same command with a small disk of its own below its data folder, which nobody else sees.
 fn on_a_small_disk(way: &str, command: &Command) -> Command {
     let script = r#"mkdir -p data && mount -t tmpfs -o size=24m tallymill data && exec "$@""#;
-    let mut small = Command::new("unshare");
-    small.args([way, "sh", "-ec", script, "sh"]).arg(command.get_program());
-    small.args(command.get_args()).current_dir(command.get_current_dir().unwrap());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => small.env(name, value),
-            None => small.env_remove(name),
-        };
-    }
-    small
+    under(&["unshare", way, "sh", "-ec", script, "sh"], command)
 }
 
 /// What a part writes to, as far as a test can fill it.

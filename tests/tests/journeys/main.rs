@@ -6,6 +6,7 @@
 
 mod crash;
 mod credit;
+mod descriptors;
 mod disk;
 mod examples;
 mod first_job;

@@ -103,6 +103,20 @@ pub fn number(value: &Value) -> i64 {
     text.or_else(|| value.as_i64()).unwrap_or_else(|| panic!("not a number: {value}"))
 }
 
+/// The same command, started by another one.
+pub fn under(starter: &[&str], command: &Command) -> Command {
+    let mut started = Command::new(starter[0]);
+    started.args(&starter[1..]).arg(command.get_program()).args(command.get_args());
+    started.current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => started.env(name, value),
+            None => started.env_remove(name),
+        };
+    }
+    started
+}
+
 /// The binary without anything from this test's environment.
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(binary());
