@@ -31,6 +31,8 @@ pub struct Shared {
     /// How far its clock is ahead of this machine's, µs.
     pub ahead: AtomicI64,
     pub lose_answers: AtomicU32,
+    /// Whether calls that tell of void runs wait for their answer.
+    pub hold_voids: AtomicBool,
     pub forget_logins: AtomicU32,
     /// Tokens of this many logins are worth no answer: the connection ends instead, as it can under a long report.
     pub cut_logins: AtomicU32,
@@ -119,6 +121,7 @@ impl Fake {
             unreadable: AtomicBool::new(false),
             ahead: AtomicI64::new(0),
             lose_answers: AtomicU32::new(0),
+            hold_voids: AtomicBool::new(false),
             forget_logins: AtomicU32::new(0),
             cut_logins: AtomicU32::new(0),
         }));
@@ -398,8 +401,11 @@ async fn work(State(fake): State<Fake>, headers: HeaderMap, body: Bytes) -> (Sta
     if fake.unreadable.load(SeqCst) && !request.reports.0.is_empty() {
         return failed(StatusCode::BAD_REQUEST);
     }
+    fake.lock().requests.push(request.clone());
+    while !request.voids.0.is_empty() && fake.hold_voids.load(SeqCst) {
+        tokio::task::yield_now().await;
+    }
     let mut inner = fake.lock();
-    inner.requests.push(request.clone());
     let answers: Vec<_> = request.reports.0.iter().map(|upload| inner.take(upload)).collect();
     if !answers.is_empty() && fake.lose_answers.fetch_update(SeqCst, SeqCst, less).is_ok() {
         return failed(StatusCode::SERVICE_UNAVAILABLE);

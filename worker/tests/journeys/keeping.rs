@@ -233,3 +233,24 @@ async fn void_run_is_owed_until_it_is_said() {
     world.until_fake(|fake| says(fake) == std::slice::from_ref(&fake.attempts)).await;
     world.until_fake(|fake| owed(fake, |_| true).ends_with(&[vec![]])).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn void_run_is_owed_while_the_call_that_says_it_is_on_its_way() {
+    let mut world = World::joined().await;
+    world.execute.block.store(true, SeqCst);
+    world.fake.grant_range(1);
+    world.start().await;
+    world.until(|status| status.busy == 1).await;
+    world.fake.hold_voids.store(true, SeqCst);
+    world.handle().pause().await.unwrap();
+    world.until_fake(|fake| fake.requests.iter().any(|call| !call.voids.0.is_empty())).await;
+    world.execute.block.store(false, SeqCst);
+    world.until(|status| status.busy == 0).await;
+    let before = owed(&world.fake.lock(), |_| true).len();
+    world.handle().resume().await.unwrap();
+    world.until_fake(|fake| owed(fake, |_| true).len() > before).await;
+    let said = owed(&world.fake.lock(), |_| true).remove(before);
+    assert_eq!(said, world.fake.lock().attempts);
+    world.fake.hold_voids.store(false, SeqCst);
+    world.until_fake(|fake| owed(fake, |_| true).ends_with(&[vec![]])).await;
+}
