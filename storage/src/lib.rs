@@ -11,6 +11,7 @@
 mod error;
 mod memory;
 mod names;
+mod packs;
 mod place;
 mod postgres;
 mod records;

@@ -3,6 +3,7 @@
 //! It shares no code with the ledger: prices are written down again from the published tariff, sums again from the
 //! transfers. What both get wrong in the same way, nobody notices; so keep it apart.
 
+mod packs;
 mod price;
 mod read;
 

@@ -1,10 +1,10 @@
 -- Escrows of live jobs that hold less than the results which wait for others may cost: found, then reserved.
 WITH reserved AS (
-    SELECT r.job, CAST(SUM(r.amount) AS BIGINT) AS amount
+    SELECT j.id AS job, CAST(SUM(r.amount) AS BIGINT) AS amount
     FROM replica AS r
-    JOIN job AS j ON j.id = r.job
+    JOIN job AS j ON j.number = r.job
     WHERE r.state = 'reported' AND j.state IN ('running', 'stopping')
-    GROUP BY r.job
+    GROUP BY j.id
 ),
 held AS (
     SELECT a.job, a.id, CAST(SUM(b.amount) AS BIGINT) AS amount

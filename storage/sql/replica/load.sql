@@ -1,6 +1,10 @@
 SELECT
-    job, task, segment, host, owner, attempt, state, report, position, receipt, lease, output, log, amount,
-    final_after, at, near, relaxed
-FROM replica
-WHERE state = 'reported' AND job IN (SELECT id FROM job WHERE state IN ('running', 'stopping'))
-ORDER BY job, task, segment, host
+    j.id AS job, r.task, r.segment, h.id AS host, l.owner, l.attempt, r.state, p.root AS report, r.report AS number,
+    r.position, l.digest AS lease, r.output, r.log, r.amount, r.final_after, p.at, r.near, r.relaxed
+FROM replica AS r
+JOIN job AS j ON j.number = r.job
+JOIN host AS h ON h.number = r.host
+JOIN report AS p ON p.log_index = r.report
+JOIN lease_token AS l ON l.number = r.lease
+WHERE r.state = 'reported' AND j.state IN ('running', 'stopping')
+ORDER BY j.id, r.task, r.segment, h.id

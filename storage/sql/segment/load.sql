@@ -8,5 +8,6 @@ WITH last AS (
 SELECT s.job, s.task, s.segment, s.root, s.fuel, s.snapshot, s.length, s.host, s.at
 FROM last
 JOIN segment AS s ON s.job = last.job AND s.task = last.task AND s.segment = last.segment
-WHERE NOT EXISTS (SELECT 1 FROM task AS t WHERE t.job = s.job AND t.task = s.task)
+JOIN job AS j ON j.id = s.job
+WHERE NOT EXISTS (SELECT 1 FROM task AS t WHERE t.job = j.number AND t.task = s.task)
 ORDER BY s.job, s.task

@@ -1,6 +1,8 @@
 SELECT
-    job, task, segment, sequence, state, host, cause, outcome, code, fuel, output, output_bytes, at
-FROM task
-WHERE job = $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) AND task > $3
-ORDER BY task
+    (SELECT j.id FROM job AS j WHERE j.number = t.job) AS job, t.task, t.segment, t.sequence, t.state,
+    (SELECT h.id FROM host AS h WHERE h.number = t.host) AS host, t.cause, t.outcome, t.code, t.fuel, t.output, t.output_bytes,
+    t.at
+FROM task AS t
+WHERE t.job = (SELECT number FROM job WHERE id = $1) AND (CAST($2 AS TEXT) IS NULL OR t.state = $2) AND t.task > $3
+ORDER BY t.task
 LIMIT $4

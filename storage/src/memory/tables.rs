@@ -160,7 +160,7 @@ impl Tables {
         let sequences = batch.reports.iter().map(|row| (row.host, row.sequence));
         fresh("report", sequences, |key| self.report_of.contains_key(key))?;
         let indices = batch.reports.iter().map(|row| row.log_index);
-        fresh("log_entry", indices, |index| self.log.contains(index))
+        fresh("report", indices, |index| self.log.contains(index))
     }
 
     fn check_once(&self, batch: &Batch) -> Result<(), CommitError> {

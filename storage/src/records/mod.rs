@@ -7,13 +7,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, BlobRow, Counters, HostRow, JobRow, KeyRow, LeaseRow,
-    OnceRow, PAGE_BYTES, PageRow, ReplicaRow, ReportRow, SegmentRow, SuspensionRow, TaskRow,
-    TransferRow, VoidRow,
+    OnceRow, PAGE_BYTES, PageRow, SegmentRow, SuspensionRow, TaskRow, TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer};
-use tallymill_protocol::{Digest, HostId, JobId, LeaseDigest, Outcome, SignedBytes};
+use tallymill_protocol::{HostId, JobId, Outcome};
 
-use crate::{CorruptRow, Decided, Leaf};
+use crate::{CorruptRow, Decided};
 use cell::{Cell, Shown};
 
 /// A row's columns as they come from any database.
@@ -96,6 +95,10 @@ macro_rules! record {
     };
 }
 
+mod evidence;
+
+pub(crate) use evidence::{Filed, PackRecord, ReplicaRecord, ReportRecord, Unpacked, file};
+
 record!(AccountRecord of "account" by [id] => AccountRow {
     id: Vec<u8>, current_key: Vec<u8>, recovery: Option<Vec<u8>>, rotations: i64, status: String, granted: i64,
     joined: i64,
@@ -112,11 +115,6 @@ record!(JobRecord of "job" by [id] => JobRow {
 record!(LeaseRecord of "lease" by [attempt] => LeaseRow {
     attempt: Vec<u8>, digest: Vec<u8>, job: Vec<u8>, host: Vec<u8>, owner: Vec<u8>, first: i64, count: i64, epoch: i64,
     issued: i64, expiry: i64, given_back: Option<Vec<u8>>, near: Option<Vec<u8>>, relaxed: bool,
-});
-record!(ReplicaRecord of "replica" by [job, task, segment, host] => ReplicaRow {
-    job: Vec<u8>, task: i64, segment: i64, host: Vec<u8>, owner: Vec<u8>, attempt: Vec<u8>, state: String, report: Vec<u8>,
-    position: i64, receipt: Vec<u8>, lease: Vec<u8>, output: Option<Vec<u8>>, log: Option<Vec<u8>>, amount: i64,
-    final_after: Option<i64>, at: i64, near: Option<Vec<u8>>, relaxed: bool,
 });
 record!(SegmentRecord of "segment" by [job, task, segment] => SegmentRow {
     job: Vec<u8>, task: i64, segment: i64, root: Vec<u8>, fuel: i64, snapshot: Vec<u8>, length: i64, host: Vec<u8>,
@@ -138,7 +136,6 @@ record!(OnceRecord of "idempotency" by [account, route, name] => OnceRow {
     account: Vec<u8>, route: String, name: String, request: Vec<u8>, subject: Vec<u8>, at: i64,
 });
 record!(BlobRecord of "blob" by [digest] => BlobRow { digest: Vec<u8>, length: i64, account: Vec<u8>, at: i64 });
-record!(LeafRecord of "replica" by [job, task] => Leaf { position: i64, job: Vec<u8>, task: i64, receipt: Vec<u8> });
 
 columns! {
     /// Columns of a page of slot states.
@@ -281,60 +278,6 @@ impl TryFrom<TaskRecord> for Decided {
     fn try_from(mut record: TaskRecord) -> Result<Self, CorruptRow> {
         let output = record.inline.take();
         Ok(Self { task: record.try_into()?, output })
-    }
-}
-
-columns! {
-    /// Columns of a report without its lease tokens.
-    ReportRecord {
-        root: Vec<u8>,
-        host: Vec<u8>,
-        sequence: i64,
-        epoch: i64,
-        envelope: Vec<u8>,
-        leaves: Vec<u8>,
-        leases: Vec<u8>,
-        receipts: i64,
-        verdicts: Vec<u8>,
-        log_index: i64,
-        at: i64,
-    }
-}
-
-impl Record for ReportRecord {
-    const TABLE: &'static str = "report";
-}
-
-impl ReportRecord {
-    /// Digests of its lease tokens.
-    pub(crate) fn leases(&self) -> Result<Vec<LeaseDigest>, CorruptRow> {
-        let digests: Vec<Digest> = column!(self, "report", [root], leases, "leases")?;
-        Ok(digests.into_iter().map(|digest| LeaseDigest(digest.0)).collect())
-    }
-
-    /// The row with these lease tokens.
-    pub(crate) fn with(
-        self,
-        leases: Vec<(LeaseDigest, SignedBytes)>,
-    ) -> Result<ReportRow, CorruptRow> {
-        macro_rules! read {
-            ($field:ident) => {
-                column!(self, "report", [root], $field, stringify!($field))?
-            };
-        }
-        Ok(ReportRow {
-            root: read!(root),
-            host: read!(host),
-            sequence: read!(sequence),
-            epoch: read!(epoch),
-            envelope: read!(envelope),
-            leases,
-            leaves: read!(leaves),
-            receipts: read!(receipts),
-            verdicts: read!(verdicts),
-            log_index: read!(log_index),
-            at: read!(at),
-        })
     }
 }
 

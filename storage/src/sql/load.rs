@@ -1,15 +1,16 @@
 //! What a start reads, in one transaction.
 
 use sqlx::{Connection, Transaction};
-use tallymill_engine::rows::{Counters, Snapshot};
+use tallymill_engine::rows::{Counters, ReplicaRow, Snapshot};
 use tallymill_protocol::Micros;
 
 use super::migrate::{self, held};
 use super::value::{Cells, cells};
 use super::{Backend, Hold, sql};
 use crate::records::{
-    AccountRecord, BalanceRecord, CounterRecord, HostRecord, JobRecord, LeaseRecord, OnceRecord,
-    PageRecord, PaidRecord, Record, ReplicaRecord, SegmentRecord, SuspensionRecord, VoidRecord,
+    AccountRecord, BalanceRecord, CounterRecord, Filed, HostRecord, JobRecord, LeaseRecord,
+    OnceRecord, PackRecord, PageRecord, PaidRecord, Record, ReplicaRecord, SegmentRecord,
+    SuspensionRecord, Unpacked, VoidRecord, file,
 };
 use crate::{CorruptRow, LoadError, ONCE_TERM, ReadError};
 
@@ -74,6 +75,13 @@ async fn counters<B: Backend>(tx: &mut Transaction<'_, B>) -> Result<Counters, L
     Ok(Counters { task, ..counters })
 }
 
+/// Results of live jobs that wait for others, with their receipts.
+async fn waiting<B: Backend>(tx: &mut Transaction<'_, B>) -> Result<Vec<ReplicaRow>, LoadError> {
+    let filed = many::<B, ReplicaRecord, Filed>(tx, sql!("replica/load"), cells![]).await?;
+    let packs = many::<B, PackRecord, Unpacked>(tx, sql!("receipt_pack/load"), cells![]).await?;
+    Ok(file(filed, packs)?)
+}
+
 /// The state that the engine starts from.
 pub(super) async fn load<B: Backend>(
     connection: &mut B::Connection,
@@ -104,7 +112,7 @@ pub(super) async fn load<B: Backend>(
         jobs: all!(JobRecord, "job/load"),
         pages: all!(PageRecord, "job_page/load"),
         leases: all!(LeaseRecord, "lease/load"),
-        replicas: all!(ReplicaRecord, "replica/load"),
+        replicas: waiting::<B>(tx).await?,
         segments: all!(SegmentRecord, "segment/load"),
         voids: all!(VoidRecord, "void_run/load"),
         paid: all!(PaidRecord, "ledger_account/load_paid"),

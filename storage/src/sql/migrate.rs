@@ -16,6 +16,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str)] = &[
     (3, include_str!("../../../migrations/0003_given_back.sql")),
     (4, include_str!("../../../migrations/0004_faults.sql")),
     (5, include_str!("../../../migrations/0005_neighbourhoods.sql")),
+    (6, include_str!("../../../migrations/0006_packs.sql")),
 ];
 
 /// A transaction beside which no other one prepares this database.

@@ -5,7 +5,10 @@
 
 mod audit;
 mod backend;
+#[cfg(test)]
+pub(crate) mod before;
 mod bulk;
+mod evidence;
 mod lent;
 mod load;
 mod migrate;

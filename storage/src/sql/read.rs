@@ -19,9 +19,9 @@ use super::value::{Cells, cells};
 use super::{Backend, SqlStore, sql};
 use crate::names::Named;
 use crate::records::{
-    AccountRecord, AdminRecord, BalanceRecord, BlobRecord, HostRecord, JobRecord, KeyRecord,
-    LeafRecord, OnceRecord, PageRecord, Record, ReplicaRecord, ReportRecord, SegmentRecord,
-    SuspensionRecord, TaskRecord, TransferRecord, VoidRecord,
+    AccountRecord, AdminRecord, BalanceRecord, BlobRecord, Filed, HostRecord, JobRecord, KeyRecord,
+    OnceRecord, PackRecord, PageRecord, Record, ReplicaRecord, ReportRecord, SegmentRecord,
+    SuspensionRecord, TaskRecord, TransferRecord, Unpacked, VoidRecord, file,
 };
 use crate::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, CorruptRow, Decided, Hosts, JobFilter, Jobs,
@@ -68,7 +68,7 @@ impl<B: Backend> SqlStore<B> {
     }
 }
 
-/// A report together with its lease tokens.
+/// A report together with its lease tokens and leaves.
 async fn full<B: Backend>(
     connection: &mut B::Connection,
     sql: &'static str,
@@ -83,8 +83,43 @@ async fn full<B: Backend>(
         let envelope = token::<B>(&mut snapshot, digest).await?;
         tokens.push((digest, envelope.ok_or_else(|| lost(digest, "digest"))?));
     }
+    let all = cells![report.number(), -1_i64];
+    let packs = many::<B, PackRecord, Unpacked>(&mut snapshot, sql!("receipt_pack/list"), all);
+    let packs = packs.await?;
     snapshot.rollback().await?;
-    Ok(Some(report.with(tokens)?))
+    Ok(Some(report.with(tokens, &packs)?))
+}
+
+/// The replicas of a task with their receipts, which never change once they are there.
+async fn replicas<B: Backend>(
+    connection: &mut B::Connection,
+    job: JobId,
+    task: TaskIndex,
+) -> Result<Vec<ReplicaRow>, ReadError> {
+    let rows = cells![job, task, MAX_PAGE];
+    let filed = many::<B, ReplicaRecord, Filed>(connection, sql!("replica/list"), rows).await?;
+    let sql = sql!("receipt_pack/list_by_task");
+    let packs = many::<B, PackRecord, Unpacked>(connection, sql, cells![job, task]).await?;
+    Ok(file(filed, packs)?)
+}
+
+/// Receipts of a report, by position.
+async fn leaves<B: Backend>(
+    connection: &mut B::Connection,
+    root: Digest,
+    page: Page<u32>,
+) -> Result<Vec<Leaf>, ReadError> {
+    let numbers = plain::<B, (i64,)>(connection, sql!("report/number"), cells![root]).await?;
+    let Some((number,)) = numbers.into_iter().next() else { return Ok(Vec::new()) };
+    let cells = cells![number, after(page.after.map(u64::from))];
+    let packs = many::<B, PackRecord, Unpacked>(connection, sql!("receipt_pack/list"), cells);
+    let leaves: Result<Vec<Leaf>, _> =
+        packs.await?.into_iter().flat_map(Unpacked::leaves).collect();
+    let mut leaves = leaves?;
+    leaves.retain(|leaf| page.after.is_none_or(|after| leaf.position > after));
+    leaves.sort_by_key(|leaf| leaf.position);
+    leaves.truncate(page.rows() as usize);
+    Ok(leaves)
 }
 
 /// Sums of an owner's balances.
@@ -169,7 +204,7 @@ impl<B: Backend> Tasks for SqlStore<B> {
     }
 
     fn replicas(&self, job: JobId, task: TaskIndex) -> Answer<'_, Vec<ReplicaRow>> {
-        self.list::<ReplicaRecord, _>(sql!("replica/list"), cells![job, task, MAX_PAGE])
+        self.read(1, move |connection| Box::pin(replicas::<B>(connection, job, task)))
     }
 
     fn segments(
@@ -280,8 +315,7 @@ impl<B: Backend> Reports for SqlStore<B> {
     }
 
     fn receipts(&self, root: Digest, page: Page<u32>) -> Answer<'_, Vec<Leaf>> {
-        let after = after(page.after.map(u64::from));
-        self.list::<LeafRecord, _>(sql!("replica/list_receipts"), cells![root, after, page.rows()])
+        self.read(1, move |connection| Box::pin(leaves::<B>(connection, root, page)))
     }
 
     fn lease_token(&self, digest: LeaseDigest) -> Answer<'_, Option<SignedBytes>> {

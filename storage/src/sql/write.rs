@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{Connection, Transaction};
 use tallymill_engine::rows::{Batch, BlobRow, OnceRow, ReplicaMove, TransferRow};
 use tallymill_ledger::AccountKey;
-use tallymill_protocol::{CoordinatorId, Digest, LeaseDigest, Micros};
+use tallymill_protocol::{CoordinatorId, Micros};
 
 use super::backend::failed;
 use super::bulk::bulk;
 use super::migrate::{self, fence, set};
 use super::value::{cells, put};
-use super::{Backend, Hold, sql};
+use super::{Backend, Hold, evidence, sql};
 use crate::names::Named;
 use crate::{CommitError, ONCE_TERM, shard_of};
 
@@ -27,8 +27,10 @@ pub(super) async fn commit<B: Backend>(
     advance(tx, batch).await?;
     people(tx, batch).await?;
     jobs(tx, batch).await?;
-    reports(tx, batch).await?;
-    replicas(tx, batch).await?;
+    evidence::reports(tx, batch).await?;
+    evidence::replicas(tx, batch).await?;
+    moves(tx, &batch.moves).await?;
+    decisions(tx, batch).await?;
     ledger(tx, batch).await?;
     operators(tx, batch).await?;
     transaction.commit().await.map_err(failed::<B>)
@@ -89,9 +91,10 @@ async fn people<B: Backend>(tx: &mut Transaction<'_, B>, batch: &Batch) -> Resul
             put!(cells; row.id, row.account, row.kind, row.envelope, row.at);
         })
         .await?;
+    let hosts: Vec<_> = (1_u64..).zip(&batch.hosts).collect();
     bulk!("host", "upsert")
-        .run(tx, &batch.hosts, |row, cells| {
-            put!(cells; row.id, shard_of(&row.id.0), row.owner, row.expiry, row.revoked_at, row.joined);
+        .run(tx, &hosts, |(place, row), cells| {
+            put!(cells; *place, row.id, shard_of(&row.id.0), row.owner, row.expiry, row.revoked_at, row.joined);
             put!(cells; row.seen, row.reports, row.last_report, row.settled, row.fuel, row.voided);
             put!(cells; row.outvoted, row.abandoned);
         })
@@ -130,51 +133,30 @@ async fn jobs<B: Backend>(tx: &mut Transaction<'_, B>, batch: &Batch) -> Result<
         .map(drop)
 }
 
-async fn reports<B: Backend>(
+/// Only the last move of a replica counts; one that is not there is an error.
+async fn moves<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    moves: &[ReplicaMove],
+) -> Result<(), CommitError> {
+    let last: BTreeMap<_, _> =
+        moves.iter().map(|row| ((row.job, row.task, row.segment, row.host), row.state)).collect();
+    let last: Vec<_> = last.into_iter().collect();
+    let moved = bulk!("replica", "move")
+        .run(tx, &last, |((job, task, segment, host), state), cells| {
+            put!(cells; state.name(), *job, *task, *segment, *host);
+        })
+        .await?;
+    match (last.len() as u64).saturating_sub(moved) {
+        0 => Ok(()),
+        missing => Err(CommitError::Missing { table: "replica", missing }),
+    }
+}
+
+/// What became of tasks, of their segments, and of runs without a result.
+async fn decisions<B: Backend>(
     tx: &mut Transaction<'_, B>,
     batch: &Batch,
 ) -> Result<(), CommitError> {
-    bulk!("report", "insert")
-        .run(tx, &batch.reports, |row, cells| {
-            let leaves = joined(row.leaves.iter().map(Digest::as_bytes));
-            let leases = joined(row.leases.iter().map(|(digest, _)| digest.as_bytes()));
-            put!(cells; row.root, row.host, row.sequence, row.epoch, row.envelope, leaves, leases);
-            put!(cells; row.receipts, row.verdicts, row.log_index, row.at);
-        })
-        .await?;
-    let tokens: BTreeMap<LeaseDigest, _> = batch
-        .reports
-        .iter()
-        .flat_map(|row| row.leases.iter().map(|(digest, envelope)| (*digest, envelope)))
-        .collect();
-    let tokens: Vec<_> = tokens.into_iter().collect();
-    bulk!("lease_token", "keep")
-        .run(tx, &tokens, |(digest, envelope), cells| put!(cells; *digest, **envelope))
-        .await?;
-    bulk!("log_entry", "insert")
-        .run(tx, &batch.reports, |row, cells| {
-            put!(cells; row.log_index, "report", row.root, row.at);
-        })
-        .await
-        .map(drop)
-}
-
-fn joined<'d>(digests: impl Iterator<Item = &'d [u8; 32]>) -> Vec<u8> {
-    digests.flatten().copied().collect()
-}
-
-async fn replicas<B: Backend>(
-    tx: &mut Transaction<'_, B>,
-    batch: &Batch,
-) -> Result<(), CommitError> {
-    bulk!("replica", "insert")
-        .run(tx, &batch.replicas, |row, cells| {
-            put!(cells; row.job, row.task, row.segment, row.host, row.owner, row.attempt, row.state.name());
-            put!(cells; row.report, row.position, row.receipt, row.lease, row.output, row.log);
-            put!(cells; row.amount, row.final_after, row.at, row.near, row.relaxed);
-        })
-        .await?;
-    moves(tx, &batch.moves).await?;
     bulk!("task", "upsert")
         .run(tx, &batch.tasks, |row, cells| {
             let (outcome, code) = row.outcome.map(|outcome| outcome.parts()).unzip();
@@ -195,25 +177,6 @@ async fn replicas<B: Backend>(
         })
         .await
         .map(drop)
-}
-
-/// Only the last move of a replica counts; one that is not there is an error.
-async fn moves<B: Backend>(
-    tx: &mut Transaction<'_, B>,
-    moves: &[ReplicaMove],
-) -> Result<(), CommitError> {
-    let last: BTreeMap<_, _> =
-        moves.iter().map(|row| ((row.job, row.task, row.segment, row.host), row.state)).collect();
-    let last: Vec<_> = last.into_iter().collect();
-    let moved = bulk!("replica", "move")
-        .run(tx, &last, |((job, task, segment, host), state), cells| {
-            put!(cells; state.name(), *job, *task, *segment, *host);
-        })
-        .await?;
-    match (last.len() as u64).saturating_sub(moved) {
-        0 => Ok(()),
-        missing => Err(CommitError::Missing { table: "replica", missing }),
-    }
 }
 
 async fn ledger<B: Backend>(tx: &mut Transaction<'_, B>, batch: &Batch) -> Result<(), CommitError> {

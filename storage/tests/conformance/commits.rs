@@ -115,7 +115,7 @@ async fn a_refused_batch_leaves_nothing(backend: impl Backend) {
     let mut batch = Batch {
         accounts: vec![account(7)],
         jobs: vec![job(7, JobState::Running)],
-        replicas: vec![replica(7, 0, 20)],
+        replicas: vec![ReplicaRow { position: 9, ..replica(7, 0, 20) }],
         ..empty(2)
     };
     batch.admin = everything().admin;
@@ -164,7 +164,7 @@ async fn keys_are_unique(backend: impl Backend) {
         ),
         ("job", Batch { jobs: vec![number], ..empty(2) }),
         ("report", Batch { reports: vec![sequence], ..empty(2) }),
-        ("log_entry", Batch { reports: vec![index], ..empty(2) }),
+        ("report", Batch { reports: vec![index], ..empty(2) }),
         ("replica", Batch { replicas: vec![replica(5, 9, 20), replica(5, 9, 20)], ..empty(2) }),
     ];
     for (table, batch) in cases {
@@ -246,7 +246,7 @@ async fn another_coordinator_is_refused(backend: impl Backend) {
 /// A host has one result of each segment, and each moves by itself.
 async fn segments_have_results_of_their_own(backend: impl Backend) {
     let store = filled(&backend).await;
-    let second = ReplicaRow { segment: 1, ..replica(5, 1, 20) };
+    let second = ReplicaRow { segment: 1, position: 9, ..replica(5, 1, 20) };
     let key = |segment| ReplicaMove {
         job: job_id(5),
         task: TaskIndex(1),

@@ -1,24 +1,25 @@
 //! Reads: single rows, pages by key, sums, and the audit of the ledger.
 
 use tallymill_engine::rows::{
-    Batch, JobState, ReplicaRow, ReplicaState, SuspensionKind, TaskRow, TaskState,
+    Batch, JobState, ReplicaRow, ReplicaState, ReportRow, SuspensionKind, TaskRow, TaskState,
 };
 use tallymill_ledger::{AccountKind, Amount, GrantPolicy, TransferKind};
-use tallymill_protocol::{AccountId, CoordinatorId, Digest, Key, LeaseDigest, TaskIndex};
+use tallymill_protocol::{AccountId, CoordinatorId, Digest, Key, LeaseDigest, TaskIndex, merkle};
 use tallymill_storage::{
     BalanceTotal, Decided, JobFilter, Leaf, MAX_PAGE, Offence, Page, Rule, Store, TransferFilter,
 };
 
 use crate::world::{
     Backend, account, balance, blob, books, empty, escrow, everything, filled, granted, host,
-    host_id, identity, job, job_id, key, once, owner, pending, replica, report, segment, signed,
-    suspension, task, transfer, void,
+    host_id, identity, job, job_id, key, once, owner, pending, receipt, replica, report, segment,
+    signed, suspension, task, transfer, void,
 };
 
 crate::on_all! {
     single_rows_are_found, jobs_come_newest_first, tasks_come_by_index_and_by_decision,
     a_long_task_shows_its_segments_and_the_output_of_its_last, a_list_of_replicas_ends,
-    replicas_and_voids_of_a_task, reports_come_with_their_evidence, people_and_hosts_come_by_id,
+    replicas_and_voids_of_a_task, reports_come_with_their_evidence, a_large_report_comes_back_as_it_was,
+    a_token_learns_whose_grant_it_was, people_and_hosts_come_by_id,
     credit_is_listed_and_summed, transfers_are_filtered, operators_and_blobs,
     pages_are_limited, sound_books_pass_the_audit, every_rule_of_the_ledger_is_examined,
 }
@@ -93,6 +94,7 @@ async fn a_long_task_shows_its_segments_and_the_output_of_its_last(backend: impl
     let store = filled(&backend).await;
     let part = |segment: u32| ReplicaRow {
         segment,
+        position: 10 + segment,
         output: (segment == 2).then(|| vec![9; 4]),
         ..replica(5, 3, 20)
     };
@@ -110,7 +112,7 @@ async fn a_long_task_shows_its_segments_and_the_output_of_its_last(backend: impl
 
 async fn a_list_of_replicas_ends(backend: impl Backend) {
     let store = filled(&backend).await;
-    let part = |segment| ReplicaRow { segment, ..replica(5, 4, 20) };
+    let part = |segment| ReplicaRow { segment, position: 10 + segment, ..replica(5, 4, 20) };
     let replicas = (0..=MAX_PAGE).map(part).collect();
     store.commit(&Batch { replicas, ..empty(2) }).await.unwrap();
     let found = store.replicas(job_id(5), TaskIndex(4)).await.unwrap();
@@ -146,13 +148,84 @@ async fn reports_come_with_their_evidence(backend: impl Backend) {
         position,
         job: job_id(5),
         task: TaskIndex(position),
-        receipt: vec![20; 20],
+        receipt: receipt(20, position),
     };
     assert_eq!(store.receipts(root, Page::first(9)).await.unwrap(), [leaf(0), leaf(1)]);
     assert_eq!(store.receipts(root, Page::after(0, 9)).await.unwrap(), [leaf(1)]);
+    assert_eq!(store.receipts(root, Page::first(1)).await.unwrap(), [leaf(0)]);
+    assert!(store.receipts(Digest([23; 32]), Page::first(9)).await.unwrap().is_empty());
     let keys = store.keys(owner(1), Page::first(9)).await.unwrap();
     assert_eq!(keys, everything().keys);
     assert!(store.keys(owner(1), Page::after(1, 9)).await.unwrap().is_empty());
+}
+
+/// Receipts of a report, some of which became replicas in turns of two jobs, and some not at all.
+async fn a_large_report_comes_back_as_it_was(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let kept: Vec<u32> = (0..400).filter(|position| position % 7 != 3).collect();
+    let row = |position: u32| ReplicaRow {
+        report: Digest([30; 32]),
+        ..replica(
+            if (200..300).contains(&position) {
+                5 + u8::from(position.is_multiple_of(2))
+            } else {
+                5
+            },
+            position + 10,
+            30,
+        )
+    };
+    let replicas: Vec<_> =
+        kept.iter().map(|position| ReplicaRow { position: *position, ..row(*position) }).collect();
+    let leaves = (0..400).map(|position| merkle::leaf(&receipt(30, position + 10))).collect();
+    let whole = ReportRow { receipts: 400, leaves, verdicts: vec![0; 400], ..report(30) };
+    let mut batch = Batch {
+        hosts: vec![host(30, 1)],
+        jobs: vec![job(6, JobState::Running)],
+        reports: vec![whole.clone()],
+        replicas: replicas.clone(),
+        ..empty(2)
+    };
+    // In whatever order they come.
+    batch.replicas.swap(8, 9);
+    store.commit(&batch).await.unwrap();
+    assert_eq!(store.report(Digest([30; 32])).await.unwrap(), Some(whole));
+    let found = store.receipts(Digest([30; 32]), Page::after(1, MAX_PAGE)).await.unwrap();
+    let leaf = |row: &ReplicaRow| Leaf {
+        position: row.position,
+        job: row.job,
+        task: row.task,
+        receipt: row.receipt.clone(),
+    };
+    assert_eq!(found, replicas[2..].iter().map(leaf).collect::<Vec<_>>());
+    for row in [&replicas[0], &replicas[200], &replicas[replicas.len() - 1]] {
+        assert_eq!(store.replicas(row.job, row.task).await.unwrap(), std::slice::from_ref(row));
+    }
+    let waiting = store.load().await.unwrap().replicas;
+    let mut expected = [everything().replicas.split_off(1), replicas].concat();
+    expected.sort_by_key(|row| (row.job, row.task));
+    assert!(waiting == expected, "{} rows wait, not {}", waiting.len(), expected.len());
+}
+
+/// A token whose receipts were all refused at first is found with the result that came later.
+async fn a_token_learns_whose_grant_it_was(backend: impl Backend) {
+    let store = filled(&backend).await;
+    let again = ReportRow {
+        host: host_id(22),
+        sequence: 1,
+        leases: vec![(LeaseDigest([22; 32]), signed(22))],
+        ..report(23)
+    };
+    let row = ReplicaRow { report: again.root, ..replica(5, 1, 22) };
+    let batch = Batch {
+        hosts: vec![host(20, 1), host(22, 1), host(19, 1)],
+        reports: vec![again],
+        replicas: vec![row.clone()],
+        ..empty(2)
+    };
+    store.commit(&batch).await.unwrap();
+    let replicas = store.replicas(job_id(5), TaskIndex(1)).await.unwrap();
+    assert_eq!(replicas, [replica(5, 1, 20), row], "whoever else is new or comes again");
 }
 
 async fn people_and_hosts_come_by_id(backend: impl Backend) {
@@ -279,8 +352,10 @@ async fn every_rule_of_the_ledger_is_examined(backend: impl Backend) {
     let store = backend.open().await;
     let jobs = vec![job(5, JobState::Finished), job(6, JobState::Running)];
     let costs = |row| ReplicaRow { amount: Amount::new(40), ..row };
-    let replicas = [replica(6, 0, 20), replica(6, 1, 20), replica(5, 0, 20)].map(costs).to_vec();
-    let mut batch = Batch { jobs, replicas, ..empty(1) };
+    let elsewhere = ReplicaRow { position: 9, ..replica(5, 0, 20) };
+    let replicas = [replica(6, 0, 20), replica(6, 1, 20), elsewhere].map(costs).to_vec();
+    let (hosts, reports) = (vec![host(20, 1)], vec![report(20)]);
+    let mut batch = Batch { hosts, jobs, reports, replicas, ..empty(1) };
     books(&mut batch);
     let grants = key(AccountKind::Grants);
     batch.transfers.extend([

@@ -3,7 +3,7 @@
 
 use tallymill_engine::rows::{Batch, BlobRow};
 use tallymill_protocol::{Digest, TaskIndex};
-use tallymill_storage::{CommitError, CorruptRow, LoadError, OpenError, ReadError};
+use tallymill_storage::{CommitError, CorruptRow, LoadError, OpenError, Page, ReadError};
 
 use crate::world::{Sql, blob, empty, everything, filled, identity, job_id, owner};
 
@@ -36,8 +36,16 @@ async fn a_corrupt_row_is_named<W: Sql>(_: W) {
         ),
         ("UPDATE lease SET near = x'00'", corrupt("lease", "near", "14".repeat(16))),
         (
-            "UPDATE replica SET near = x'00' WHERE host = x'1515151515151515151515151515151515151515151515151515151515151515'",
+            "UPDATE replica SET near = x'00' WHERE host IN (SELECT number FROM host WHERE id = x'1515151515151515151515151515151515151515151515151515151515151515')",
             corrupt("replica", "near", format!("{} 0 0 {}", hex(5), hex(21))),
+        ),
+        (
+            "UPDATE receipt_pack SET packing = 1 WHERE report = 21",
+            corrupt("receipt_pack", "bytes", "21 0".to_owned()),
+        ),
+        (
+            "DELETE FROM receipt_pack WHERE report = 21",
+            corrupt("receipt_pack", "bytes", "21 0".to_owned()),
         ),
         (
             "UPDATE meta SET value = x'00' WHERE name = 'sequence'",
@@ -61,12 +69,32 @@ async fn a_corrupt_row_is_named<W: Sql>(_: W) {
 async fn corrupt_rows_are_named_by_reads(world: impl Sql) {
     let store = filled(&world).await;
     world.change("UPDATE task SET outcome = 1, code = 200").await;
-    world.change("DELETE FROM lease_token").await;
     let Err(ReadError::Corrupt(found)) = store.task(job_id(5), TaskIndex(0)).await else {
         panic!("the task was read");
     };
     assert_eq!((found.table, found.column.as_str()), ("task", "outcome"));
-    let Err(ReadError::Corrupt(found)) = store.report(Digest([20; 32])).await else {
+    for (spoil, restore) in [
+        (
+            "UPDATE report SET leaves = x'1515151515151515151515151515151515151515151515151515151515151515' WHERE log_index = 20",
+            "UPDATE report SET leaves = x'' WHERE log_index = 20",
+        ),
+        (
+            "DELETE FROM receipt_pack WHERE report = 20",
+            "UPDATE report SET leaves = x'' WHERE log_index = 20",
+        ),
+    ] {
+        world.change(spoil).await;
+        let read = store.report(Digest([20; 32])).await;
+        let Err(ReadError::Corrupt(found)) = read else { panic!("the report was read") };
+        assert_eq!((found.table, found.column.as_str()), ("report", "leaves"));
+        world.change(restore).await;
+    }
+    world.change("UPDATE receipt_pack SET bytes = x'00' WHERE report = 21").await;
+    let read = store.receipts(Digest([21; 32]), Page::first(9)).await;
+    let Err(ReadError::Corrupt(found)) = read else { panic!("the receipts were read") };
+    assert_eq!((found.table, found.key.as_str()), ("receipt_pack", "21 0"));
+    world.change("DELETE FROM lease_token").await;
+    let Err(ReadError::Corrupt(found)) = store.report(Digest([22; 32])).await else {
         panic!("the report was read");
     };
     assert_eq!((found.table, found.column.as_str()), ("lease_token", "digest"));
@@ -78,7 +106,7 @@ async fn a_newer_schema_is_refused_and_left_alone(world: impl Sql) {
     drop(store);
     world.change("INSERT INTO schema_version (version) VALUES (99)").await;
     let refused = world.open_as(&identity()).await;
-    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 5 })));
+    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 6 })));
     world.change("DELETE FROM schema_version WHERE version = 99").await;
     let store = world.open().await;
     assert_eq!(store.account(owner(1)).await.unwrap(), Some(everything().accounts[0].clone()));

@@ -11,10 +11,10 @@ use tallymill_engine::rows::{
     TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer, TransferKind};
-use tallymill_protocol::cbor::Blob;
+use tallymill_protocol::cbor::{Blob, Text};
 use tallymill_protocol::{
-    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Micros, Network,
-    Outcome, SignedBytes, TaskIndex,
+    AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, Message as _,
+    Micros, Network, Outcome, Receipt, SignedBytes, TaskIndex, merkle,
 };
 use tallymill_storage::{CommitError, MemoryStore, OpenError, PostgresStore, SqliteStore, Store};
 use tempfile::TempDir;
@@ -206,6 +206,35 @@ pub fn job(n: u8, state: JobState) -> JobRow {
     }
 }
 
+/// A receipt as encoded.
+pub fn receipt(host: u8, task: u32) -> Vec<u8> {
+    let digest = Digest([host; 32]);
+    let receipt = Receipt {
+        format: 1,
+        lease: LeaseDigest([host; 32]),
+        task: TaskIndex(task),
+        input: Digest::of(&task.to_be_bytes()),
+        output: digest,
+        outcome: Outcome::Exited(0),
+        fuel: u64::from(task) * 1_000,
+        peak_memory: 65_536,
+        memory_fuel: 9,
+        bytes_in: 4,
+        bytes_out: 3,
+        module: digest,
+        metered: digest,
+        log: digest,
+        segment: None,
+        engine: Text("test".into()),
+        cpu_time: 5,
+        started: NOW,
+        finished: NOW,
+        salt: [host; 32],
+    };
+    receipt.to_bytes()
+}
+
+/// The result of `host` of a task, at the position of the task in that host's report.
 pub fn replica(job: u8, task: u32, host: u8) -> ReplicaRow {
     ReplicaRow {
         job: job_id(job),
@@ -217,7 +246,7 @@ pub fn replica(job: u8, task: u32, host: u8) -> ReplicaRow {
         state: ReplicaState::Reported,
         report: Digest([host; 32]),
         position: task,
-        receipt: vec![host; 20],
+        receipt: receipt(host, task),
         lease: LeaseDigest([host; 32]),
         output: Some(vec![host; 3]),
         log: None,
@@ -261,6 +290,7 @@ pub fn lease(n: u8, job: u8) -> LeaseRow {
     }
 }
 
+/// The report of host `n`, with the leaves of its receipts of tasks 0 and 1.
 pub fn report(n: u8) -> ReportRow {
     ReportRow {
         root: Digest([n; 32]),
@@ -269,7 +299,7 @@ pub fn report(n: u8) -> ReportRow {
         epoch: 1,
         envelope: signed(n),
         leases: vec![(LeaseDigest([n; 32]), signed(n)), (LeaseDigest([77; 32]), signed(77))],
-        leaves: vec![Digest([n; 32]), Digest([n + 1; 32])],
+        leaves: vec![merkle::leaf(&receipt(n, 0)), merkle::leaf(&receipt(n, 1))],
         receipts: 2,
         verdicts: vec![1, 2],
         log_index: u64::from(n),
@@ -388,7 +418,7 @@ pub fn everything() -> Batch {
         pages: vec![PageRow { job: job_id(5), page: 0, states: vec![2; PAGE_BYTES] }],
         leases: vec![lease(20, 5), lease(21, 5)],
         closed_leases: vec![AttemptId([21; 16]), AttemptId([99; 16])],
-        reports: vec![report(20), report(22)],
+        reports: vec![report(20), report(21), report(22)],
         replicas: vec![replica(5, 0, 20), replica(5, 0, 21), replica(5, 1, 20)],
         moves: vec![ReplicaMove {
             job: job_id(5),

@@ -1,5 +1,7 @@
 //! Reads the books from the coordinator's database, without changing it.
 
+use std::collections::HashMap;
+
 use anyhow::Context;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgRow;
@@ -8,6 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteC
 use tallymill_protocol::cbor::Message as _;
 use tallymill_protocol::{Manifest, Receipt, Signed};
 
+use super::packs::unpack;
 use super::{Books, Id, Moved};
 use crate::database::Place;
 
@@ -106,14 +109,30 @@ async fn jobs(database: &mut Database, books: &mut Books) -> anyhow::Result<()> 
     database.each(all, job).await
 }
 
+/// What stands at a place of a report: job, host, and whether it is a result.
+type Paid = HashMap<(i64, i64), (Id, Id, bool)>;
+
 async fn receipts(database: &mut Database, books: &mut Books) -> anyhow::Result<()> {
-    let paid = include_str!("../../sql/paid_receipts.sql");
-    let receipt = |row: &dyn Columns| {
-        let receipt = Receipt::from_bytes(some(row, "receipt")?)?;
-        let result = row.text("state")? != "stopped";
-        books.receipt(id(row, "job")?, id(row, "host")?, &receipt, result)
+    let mut paid = Paid::new();
+    let replica = |row: &dyn Columns| {
+        let place = (row.number("report")?, row.number("position")?);
+        let stands = (id(row, "job")?, id(row, "host")?, row.text("state")? != "stopped");
+        anyhow::ensure!(paid.insert(place, stands).is_none(), "two results at {place:?}");
+        Ok(())
     };
-    database.each(paid, receipt).await
+    database.each(include_str!("../../sql/paid_receipts.sql"), replica).await?;
+    let pack = |row: &dyn Columns| {
+        let (report, first) = (row.number("report")?, row.number("position")?);
+        for (position, receipt) in unpack(row.number("packing")?, first, some(row, "bytes")?)? {
+            if let Some((job, host, result)) = paid.remove(&(report, position)) {
+                books.receipt(job, host, &Receipt::from_bytes(&receipt)?, result)?;
+            }
+        }
+        Ok(())
+    };
+    database.each(include_str!("../../sql/receipt_packs.sql"), pack).await?;
+    anyhow::ensure!(paid.is_empty(), "{} paid results without their receipts", paid.len());
+    Ok(())
 }
 
 async fn transfers(database: &mut Database, books: &mut Books) -> anyhow::Result<()> {

@@ -206,6 +206,17 @@ async fn books_are_read_from_a_database_file() {
 }
 
 #[tokio::test]
+async fn a_paid_result_without_its_receipt_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::File(folder.path().join("a.db"));
+    let rows = honest_rows();
+    let rows: Vec<_> = rows.into_iter().filter(|row| !row.0.contains("receipt_pack")).collect();
+    write(&place, &rows).await;
+    let refused = format!("{:#}", read(&place).await.unwrap_err());
+    assert!(refused.contains("1 paid results without their receipts"), "{refused}");
+}
+
+#[tokio::test]
 async fn books_are_read_from_a_server() {
     are_read(Place::Server(tallymill_postgres::shared().database().unwrap())).await;
 }
@@ -217,11 +228,10 @@ fn honest_rows() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let receipt = receipt(0, 1_500).to_bytes();
     let ids = |list: &[Id]| list.iter().map(|id| id.to_vec()).collect::<Vec<_>>();
     vec![
-        ("INSERT INTO job VALUES ($1, $2)", vec![JOB.to_vec(), envelope]),
-        (
-            "INSERT INTO replica VALUES ($1, $2, 'final', $3)",
-            vec![JOB.to_vec(), HOST.to_vec(), receipt],
-        ),
+        ("INSERT INTO job VALUES ($1, 5, $2)", vec![JOB.to_vec(), envelope]),
+        ("INSERT INTO host VALUES ($1, 6)", ids(&[HOST])),
+        ("INSERT INTO replica VALUES (5, 6, 'final', 7, 8)", vec![]),
+        ("INSERT INTO receipt_pack VALUES (7, 8, 0, $1)", vec![receipt]),
         (
             "INSERT INTO transfer VALUES ($1, 'earn', $2, $3, 10, $4, $5)",
             ids(&[ISSUER, ESCROW, PENDING, JOB, HOST]),
@@ -234,8 +244,10 @@ fn honest_rows() -> Vec<(&'static str, Vec<Vec<u8>>)> {
 }
 
 /// The tables that are read, with no more than what is read of them.
-const TABLES: &str = "CREATE TABLE job (id BLOB, envelope BLOB);
-    CREATE TABLE replica (job BLOB, host BLOB, state TEXT, receipt BLOB);
+const TABLES: &str = "CREATE TABLE job (id BLOB, number BIGINT, envelope BLOB);
+    CREATE TABLE host (id BLOB, number BIGINT);
+    CREATE TABLE replica (job BIGINT, host BIGINT, state TEXT, report BIGINT, position BIGINT);
+    CREATE TABLE receipt_pack (report BIGINT, position BIGINT, packing SMALLINT, bytes BLOB);
     CREATE TABLE transfer (issuer BLOB, kind TEXT, debit BLOB, credit BLOB, amount BIGINT, job BLOB, host BLOB);
     CREATE TABLE ledger_account (id BLOB, issuer BLOB);
     CREATE TABLE balance (account BLOB, amount BIGINT)";

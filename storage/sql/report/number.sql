@@ -1,0 +1,1 @@
+SELECT log_index FROM report WHERE root = $1

@@ -1,0 +1,1 @@
+SELECT report, position, CAST(packing AS BIGINT) AS packing, bytes FROM receipt_pack
