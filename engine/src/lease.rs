@@ -38,8 +38,10 @@ pub const LONGEST_TERM: u64 = 10 * LONGEST;
 const PATIENCE: u64 = 3_600 * Micros::SECOND;
 /// The same in terms of the lease, for those that are renewed rarely.
 const PATIENT_TERMS: u64 = 10;
-/// Tasks per slot in a job's first lease, and how much a lease may grow over the longest before.
+/// Tasks per slot in a job's first leases, how many such leases a host holds at once (one runs while the report of the other is
+/// under way), and how much a lease may grow over the longest before.
 const PROBE: u32 = 4;
+const PROBES: u64 = 2;
 const GROWTH: u32 = 8;
 
 /// How long a lease is renewed after its host last told of progress, µs: a run that hangs does not keep its tasks for ever.
@@ -130,7 +132,13 @@ fn room_of(core: &mut Core, hosting: &Hosting<'_>) -> Option<Room> {
     for attempt in &core.hosts.get(&hosting.host)?.leases {
         let Some(live) = core.leases.get(attempt) else { continue };
         let time = core.jobs.get(&live.row.job).map_or(0, |job| job.time);
-        held = held.saturating_add(u64::from(live.open).saturating_mul(time >> 10));
+        let whole = buffer.saturating_mul(slots);
+        let time = match u64::from(live.open).saturating_mul(time >> 10) {
+            // Nobody knows how long it takes: two of them fill the buffer.
+            0 if time == 0 && live.open > 0 => whole.div_ceil(PROBES),
+            time => time,
+        };
+        held = held.saturating_add(time);
         tasks = tasks.saturating_add(live.open);
     }
     let free = buffer.saturating_mul(slots).saturating_sub(held);
@@ -170,8 +178,11 @@ fn offer_job(
 
 /// Tasks that fill the room: by the running average, at most eight times the longest lease before.
 fn tasks_for(job: &Job, slots: u32, room: &Room) -> u32 {
-    let by_time = room.time.saturating_mul(1_024).checked_div(job.time);
-    let by_time = by_time.map_or(u32::MAX, |tasks| u32::try_from(tasks).unwrap_or(u32::MAX));
+    let by_time = match room.time.saturating_mul(1_024).checked_div(job.time) {
+        Some(tasks) => u32::try_from(tasks).unwrap_or(u32::MAX),
+        None if room.time == 0 => 0,
+        None => u32::MAX,
+    };
     let longest =
         if job.time == 0 { probe(job) } else { job.per_slot.max(1).saturating_mul(GROWTH) };
     by_time.min(longest.saturating_mul(slots)).max(room.idle).clamp(1, MAX_LEASE_TASKS)
