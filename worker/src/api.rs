@@ -87,6 +87,8 @@ impl Api {
             .read_timeout(Duration::from_secs(70))
             // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
             .pool_idle_timeout(Duration::from_secs(20))
+            // Half of it by default, which a call that waits does not live to see where one probe of its connection is lost.
+            .tcp_user_timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| bad())?;

@@ -51,7 +51,11 @@ pub(crate) struct Told {
 
 impl Place {
     pub(crate) async fn find(url: &str) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder().pool_max_idle_per_host(usize::MAX).build()?;
+        // As workers have it: ten thousand probes at once are more than a loopback device queues.
+        let client = reqwest::Client::builder()
+            .pool_max_idle_per_host(usize::MAX)
+            .tcp_user_timeout(Duration::from_secs(60))
+            .build()?;
         let asked = client.get(format!("{url}/api/v1/network")).header("tallymill-protocol", "1");
         let about: Value = asked.send().await?.error_for_status()?.json().await?;
         let network = about["network"].as_str().and_then(Network::new).context("no network")?;
