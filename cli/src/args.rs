@@ -111,11 +111,11 @@ pub struct DevArgs {
 #[derive(Debug, Args)]
 pub struct CoordinatorArgs {
     /// Where the coordinator keeps blobs and key, and its database unless --database says otherwise.
-    #[arg(long, env = "TALLYMILL_DATA", default_value = "coordinator")]
+    #[arg(long, env = "TALLYMILL_DATA", default_value = "coordinator", global = true)]
     pub data: PathBuf,
     /// The database: postgres://USER@HOST/NAME, or sqlite:FILE. A password comes from PGPASSWORD or a password file: what
     /// stands on a command line is seen by everybody on this machine.
-    #[arg(long, env = DATABASE, hide_env_values = true, value_name = "PLACE")]
+    #[arg(long, env = DATABASE, hide_env_values = true, value_name = "PLACE", global = true)]
     pub database: Option<Secret>,
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7411")]
@@ -132,6 +132,29 @@ pub struct CoordinatorArgs {
     /// Accounts that may grant, suspend and audit.
     #[arg(long = "operator")]
     pub operators: Vec<String>,
+    /// What to do instead of running it.
+    #[command(subcommand)]
+    pub verb: Option<CoordinatorVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CoordinatorVerb {
+    /// Copy database, blobs and key into a folder, also while the coordinator runs.
+    Backup {
+        /// The folder, which must not be there yet.
+        into: PathBuf,
+        /// Leave the coordinator's key out: without it nothing can be restored but by who has the key elsewhere.
+        #[arg(long)]
+        without_key: bool,
+    },
+    /// Put a backup into a data directory (--data) in which no coordinator was.
+    Restore {
+        /// The folder of the backup.
+        from: PathBuf,
+        /// Check pages, books, and the signatures of all reports with their receipts before anything starts on it.
+        #[arg(long)]
+        verify: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! under `http` parse, ask and render. Nothing leaves before the commit it depends on.
 
 mod authz;
+pub mod backup;
 pub mod blobs;
 pub mod check;
 mod clock;

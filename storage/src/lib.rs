@@ -23,7 +23,7 @@ pub use error::{CommitError, CorruptRow, LoadError, OpenError, ReadError};
 pub use memory::MemoryStore;
 pub use place::Place;
 pub use postgres::{PlaceError, PostgresStore, Server};
-pub use sqlite::SqliteStore;
+pub use sqlite::{DatabaseFile, Facts, SqliteStore};
 pub use tallymill_engine::rows::{self, Batch, Identity, Snapshot};
 pub use traits::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, Commits, Decided, Durability, Hosts, JobFilter,

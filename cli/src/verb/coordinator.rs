@@ -1,21 +1,96 @@
-//! `tallymill coordinator`: run a super-node until told to stop.
+//! `tallymill coordinator`: run a super-node until told to stop, back it up, restore it.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tallymill_coordinator::backup::{self, Manifest};
+use tallymill_coordinator::keys::KEY_FILE;
 use tallymill_coordinator::{Admission, Options};
 use tallymill_protocol::{AccountId, Network};
 
 use super::Stop;
-use crate::args::{Common, CoordinatorArgs, Secret};
+use crate::args::{Common, CoordinatorArgs, CoordinatorVerb, Secret};
 use crate::fault::Usage;
 use crate::ui;
 
 /// Descriptors that a coordinator never needs more of: its connections, its blobs and its database.
 const DESCRIPTORS: u64 = 65_536;
 
-pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+pub async fn run(common: &Common, mut args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+    match args.verb.take() {
+        None => serve(common, args).await,
+        Some(CoordinatorVerb::Backup { into, without_key }) => {
+            back_up(common, &options(args)?, &into, !without_key).await
+        }
+        Some(CoordinatorVerb::Restore { from, verify }) => {
+            restore(common, &options(args)?, &from, verify).await
+        }
+    }
+}
+
+async fn back_up(
+    common: &Common,
+    options: &Options,
+    into: &Path,
+    with_key: bool,
+) -> anyhow::Result<ExitCode> {
+    let made = backup::back_up(options, into, with_key).await.context("failed to back up")?;
+    if common.json {
+        ui::json(&made)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Manifest { sequence, log_entries, log_root, blobs, blob_bytes, .. } = &made;
+    ui::line(format!(
+        "backed up to {}: commit {sequence}, {log_entries} log entries with root {log_root}, {blobs} blobs of {blob_bytes} bytes",
+        into.display()
+    ));
+    ui::line(match with_key {
+        true => "it holds the coordinator's key: whoever reads it can issue credit",
+        false => "the coordinator's key is not in it: keep coordinator.key elsewhere",
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn restore(
+    common: &Common,
+    options: &Options,
+    from: &Path,
+    verify: bool,
+) -> anyhow::Result<ExitCode> {
+    let restored = backup::restore(from, options, verify).await;
+    let (manifest, verified) = restored.context("failed to restore")?;
+    if common.json {
+        let verified = verified.map(|it| {
+            serde_json::json!({ "reports": it.reports, "receipts": it.receipts, "transfers": it.transfers })
+        });
+        ui::json(&serde_json::json!({ "restored": manifest, "verified": verified }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Manifest { sequence, log_entries, log_root, blobs, network, .. } = &manifest;
+    ui::line(format!(
+        "restored to {}: commit {sequence}, {log_entries} log entries with root {log_root}, {blobs} blobs",
+        options.data.display()
+    ));
+    if let Some(it) = verified {
+        ui::line(format!(
+            "verified: {} reports with {} receipts, {} transfers that give the balances",
+            it.reports, it.receipts, it.transfers
+        ));
+    }
+    if !manifest.key {
+        let key = options.data.join(KEY_FILE);
+        ui::line(format!("put the coordinator's key at {} before you start it", key.display()));
+    }
+    ui::line(format!(
+        "start it with: tallymill coordinator --data {} --network {network}; what it did after the backup is lost, so never let the old one run again",
+        options.data.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
     allow_descriptors();
     let options = options(args)?;

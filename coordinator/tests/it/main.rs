@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod api;
+mod backup;
 #[cfg(test)]
 mod document;
 #[cfg(test)]

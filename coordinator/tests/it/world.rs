@@ -90,6 +90,11 @@ impl World {
         Self { handle, url, client: reqwest::Client::new(), operator, data }
     }
 
+    /// Where it keeps its files.
+    pub fn data(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
     /// Takes a blob away from under the coordinator.
     pub fn lose_blob(&self, digest: Digest) {
         std::fs::remove_file(self.data.path().join("blobs").join(digest.to_string())).unwrap();

@@ -31,7 +31,15 @@ macro_rules! plain {
         }
     )*};
 }
-plain!((i64,), (i64, i64), (Vec<u8>,), (Vec<u8>, i64), (Vec<u8>, i64, i64), (Vec<u8>, String, i64));
+plain!(
+    (i64,),
+    (i64, i64),
+    (String,),
+    (Vec<u8>,),
+    (Vec<u8>, i64),
+    (Vec<u8>, i64, i64),
+    (Vec<u8>, String, i64)
+);
 
 /// Reads one column of a record.
 macro_rules! column {

@@ -10,7 +10,7 @@ use super::{Backend, sql};
 use crate::{CorruptRow, LedgerAudit, Offence, ReadError, Rule};
 
 /// Examines every rule over one state of the database.
-pub(super) async fn audit<B: Backend>(
+pub(crate) async fn audit<B: Backend>(
     connection: &mut B::Connection,
     policy: GrantPolicy,
 ) -> Result<LedgerAudit, ReadError> {

@@ -30,7 +30,7 @@ where
 }
 
 /// The rows of a query as they are.
-pub(super) async fn plain<B: Backend, R: Record>(
+pub(crate) async fn plain<B: Backend, R: Record>(
     connection: &mut B::Connection,
     sql: &'static str,
     cells: Cells,

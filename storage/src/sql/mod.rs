@@ -17,11 +17,13 @@ mod store;
 pub(crate) mod value;
 mod write;
 
+pub(crate) use audit::audit;
 pub(crate) use backend::{Backend, Opened, Options, Pending, Told, statements};
 #[cfg(test)]
 pub(crate) use load::many;
-#[cfg(test)]
+pub(crate) use load::plain;
 pub(crate) use migrate::{MIGRATIONS, run as migrate};
+pub(crate) use read::full;
 pub use store::SqlStore;
 
 /// The text of the query in `sql/NAME.sql`.

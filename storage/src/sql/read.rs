@@ -69,7 +69,7 @@ impl<B: Backend> SqlStore<B> {
 }
 
 /// A report together with its lease tokens and leaves.
-async fn full<B: Backend>(
+pub(crate) async fn full<B: Backend>(
     connection: &mut B::Connection,
     sql: &'static str,
     cells: Cells,

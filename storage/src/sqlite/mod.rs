@@ -1,5 +1,6 @@
 //! SQLite: one file, WAL with synchronous=FULL, always: with NORMAL a power cut loses commits that were answered for.
 
+mod file;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use tallymill_engine::rows::Identity;
 use crate::OpenError;
 use crate::records::Record;
 use crate::sql::value::{Cells, Value};
+pub use file::{DatabaseFile, Facts};
+
 use crate::sql::{Backend, Opened, Pending, ROWS, SqlStore, Told, sql, statements};
 
 /// How long a statement waits for another process's lock.

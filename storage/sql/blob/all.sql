@@ -1,0 +1,1 @@
+SELECT digest, length FROM blob ORDER BY digest

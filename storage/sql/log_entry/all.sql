@@ -1,0 +1,1 @@
+SELECT digest FROM log_entry ORDER BY id

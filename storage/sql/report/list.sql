@@ -1,0 +1,5 @@
+SELECT root, log_index
+FROM report
+WHERE log_index > $1
+ORDER BY log_index
+LIMIT $2
