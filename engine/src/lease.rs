@@ -41,7 +41,7 @@ const PATIENT_TERMS: u64 = 10;
 /// Tasks per slot in a job's first leases, how many such leases a host holds at once (one runs while the report of the other is
 /// under way), and how much a lease may grow over the longest before.
 const PROBE: u32 = 4;
-const PROBES: u64 = 2;
+const PROBES: usize = 2;
 const GROWTH: u32 = 8;
 
 /// How long a lease is renewed after its host last told of progress, µs: a run that hangs does not keep its tasks for ever.
@@ -132,12 +132,7 @@ fn room_of(core: &mut Core, hosting: &Hosting<'_>) -> Option<Room> {
     for attempt in &core.hosts.get(&hosting.host)?.leases {
         let Some(live) = core.leases.get(attempt) else { continue };
         let time = core.jobs.get(&live.row.job).map_or(0, |job| job.time);
-        let whole = buffer.saturating_mul(slots);
-        let time = match u64::from(live.open).saturating_mul(time >> 10) {
-            // Nobody knows how long it takes: two of them fill the buffer.
-            0 if time == 0 && live.open > 0 => whole.div_ceil(PROBES),
-            time => time,
-        };
+        let time = u64::from(live.open).saturating_mul(time >> 10);
         held = held.saturating_add(time);
         tasks = tasks.saturating_add(live.open);
     }
@@ -155,9 +150,13 @@ fn offer_job(
     room: &mut Room,
 ) -> Result<Option<Granted>, String> {
     let Some(job) = core.jobs.get(&job_id) else { return Ok(None) };
+    let probes = if job.time == 0 { leases_of(core, hosting.host, job_id) } else { 0 };
+    if probes >= PROBES && room.idle == 0 {
+        return Err(format!("job {}: its first result is awaited", job_id.short()));
+    }
     let most = match job.steps() {
         Some(_) => 1,
-        None => affordable(job, tasks_for(job, hosting.ask.slots, room))?,
+        None => affordable(job, tasks_for(job, hosting.ask.slots, room, probes))?,
     };
     let Some(Run { first, count, relaxed }) = pick(core, hosting, job_id, most)? else {
         return Ok(None);
@@ -176,11 +175,19 @@ fn offer_job(
     Ok(lease.map(|lease| Granted { lease, states }))
 }
 
-/// Tasks that fill the room: by the running average, at most eight times the longest lease before.
-fn tasks_for(job: &Job, slots: u32, room: &Room) -> u32 {
+/// Leases of a job that a host still owes results of.
+fn leases_of(core: &Core, host: HostId, job: JobId) -> usize {
+    let leases = core.hosts.get(&host).into_iter().flat_map(|host| &host.leases);
+    let live = leases.filter_map(|attempt| core.leases.get(attempt));
+    live.filter(|live| live.row.job == job && live.open > 0).count()
+}
+
+/// Tasks that fill the room: by the running average, at most eight times the longest lease before. A host with enough probes
+/// gets no more than what its idle slots run.
+fn tasks_for(job: &Job, slots: u32, room: &Room, probes: usize) -> u32 {
     let by_time = match room.time.saturating_mul(1_024).checked_div(job.time) {
         Some(tasks) => u32::try_from(tasks).unwrap_or(u32::MAX),
-        None if room.time == 0 => 0,
+        None if probes >= PROBES => 0,
         None => u32::MAX,
     };
     let longest =
