@@ -24,8 +24,8 @@ WHERE r.lease = lease_token.digest;
 CREATE UNIQUE INDEX lease_token_by_number ON lease_token (number);
 
 -- Receipts of one job in one report that became replicas, from the position `position` to `last`. Packing 0: one receipt as it
--- was encoded. Packing 1: several in an LZ4 block after its size (four little-endian bytes), each after the two big-endian bytes
--- of the gap to the position before it and the two of its length. From here on the leaves of a report are only those whose
+-- was encoded. Packing 1: several in an LZ4 block after its size (four little-endian bytes), each after the four big-endian bytes
+-- of the gap to the position before it and the four of its length. From here on the leaves of a report are only those whose
 -- receipts are in no pack.
 CREATE TABLE receipt_pack (
     report BIGINT NOT NULL,

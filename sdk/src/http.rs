@@ -61,11 +61,11 @@ impl Http {
     pub fn new(base: &str, key: KeyFile) -> Self {
         let base = base.trim_end_matches('/').to_owned();
         // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
-        let client = reqwest::Client::builder()
-            .pool_idle_timeout(Duration::from_secs(20))
-            // A wait for results outlives a lost probe of its connection.
-            .tcp_user_timeout(Duration::from_secs(60))
-            .build();
+        let client = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(20));
+        // A wait for results outlives a lost probe of its connection; other systems have no such limit.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let client = client.tcp_user_timeout(Duration::from_secs(60));
+        let client = client.build();
         Self { client: client.unwrap_or_default(), base, key, token: Mutex::new(None) }
     }
 

@@ -138,6 +138,23 @@ fn a_statement_takes_many_rows_in_one_array_per_column() {
     assert_eq!(expand(insert, 2), expected);
 }
 
+/// A migration moves everything that there is, which takes longer than a commit and is planned as a whole.
+#[tokio::test]
+async fn a_migration_may_take_long() {
+    let mut connection = session(&server()).options(WRITER).connect().await.unwrap();
+    let seen = "CREATE TABLE seen AS SELECT name, setting FROM pg_settings
+        WHERE name IN ('statement_timeout', 'enable_hashjoin', 'enable_seqscan')";
+    migrate::<Postgres>(&mut connection, &[(1, seen)]).await.unwrap();
+    let seen: Vec<(String, String)> =
+        sqlx::query_as("SELECT name, setting FROM seen ORDER BY name")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    let expected =
+        [("enable_hashjoin", "on"), ("enable_seqscan", "on"), ("statement_timeout", "540000")];
+    assert_eq!(seen, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
 #[tokio::test]
 async fn migrations_run_once_and_whole() {
     let mut connection = connect().await;

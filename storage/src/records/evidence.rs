@@ -215,15 +215,17 @@ impl ReportRecord {
 }
 
 /// The leaves of a report of so many receipts: those stored, between those of the receipts that are. Rows of before packs
-/// store all of them.
+/// store all of them, which must then be those of the receipts.
 fn whole(stored: Vec<Digest>, receipts: u32, packs: &[Unpacked]) -> Option<Vec<Digest>> {
     let count = usize::try_from(receipts).ok()?;
-    if stored.len() == count {
-        return Some(stored);
-    }
     let mut leaves = vec![None; count];
     for (position, receipt) in packs.iter().flat_map(|pack| &pack.receipts) {
         *leaves.get_mut(usize::try_from(*position).ok()?)? = Some(merkle::leaf(receipt));
+    }
+    if stored.len() == count {
+        let same =
+            |(leaf, stored): (&Option<Digest>, &Digest)| leaf.is_none_or(|leaf| leaf == *stored);
+        return leaves.iter().zip(&stored).all(same).then_some(stored);
     }
     let mut stored = stored.into_iter();
     let whole = leaves.into_iter().map(|leaf| leaf.or_else(|| stored.next())).collect();

@@ -78,6 +78,8 @@ async fn apply<B: Backend>(
     text: &'static str,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = alone::<B>(connection).await?;
+    // It may move everything that there is.
+    B::patient(&mut transaction).await?;
     if version(&mut transaction).await? < number {
         B::define(&mut transaction, text).await?;
         B::execute(&mut transaction, sql!("schema_version/insert"), cells![number]).await?;

@@ -44,6 +44,14 @@ async fn a_corrupt_row_is_named<W: Sql>(_: W) {
             corrupt("receipt_pack", "bytes", "21 0".to_owned()),
         ),
         (
+            "UPDATE lease_token SET number = 99 WHERE attempt = x'15151515151515151515151515151515'",
+            corrupt("replica", "owner", String::new()),
+        ),
+        (
+            "UPDATE report SET log_index = 99 WHERE log_index = 21",
+            corrupt("replica", "report", String::new()),
+        ),
+        (
             "DELETE FROM receipt_pack WHERE report = 21",
             corrupt("receipt_pack", "bytes", "21 0".to_owned()),
         ),
