@@ -206,7 +206,8 @@ pub async fn back_up(
         let blobs = copy_blobs(&data.join(BLOBS), &folder.join(BLOBS), &named)?;
         copy_readers(&data.join(BLOBS), &folder.join(BLOBS))?;
         if with_key {
-            copy_key(&data.join(KEY_FILE), &folder.join(KEY_FILE))?;
+            let coordinator = facts.coordinator.to_string();
+            copy_key(&data.join(KEY_FILE), &folder.join(KEY_FILE), &coordinator)?;
         }
         let manifest = Manifest {
             format: FORMAT,
@@ -241,29 +242,17 @@ pub async fn restore(
     verify: bool,
 ) -> Result<(Manifest, Option<Verified>), BackupError> {
     let (data, file) = (&options.data, file_of(&options.database)?.clone());
-    for taken in [&file, &data.join(KEY_FILE)] {
-        if taken.exists() {
-            return Err(BackupError::Taken { path: taken.clone() });
-        }
+    // A log that a database left behind would be taken for the new one's.
+    let mut places = with_logs(&file).into_iter().chain([data.join(KEY_FILE)]);
+    if let Some(path) = places.find(|path| path.exists()) {
+        return Err(BackupError::Taken { path });
     }
     let manifest = copy::read_manifest(from)?;
+    if manifest.key {
+        copy::is_key_of(&from.join(KEY_FILE), &manifest.coordinator)?;
+    }
     let unready = file.with_extension("db.restoring");
-    let (source, target, expected) = (from.to_owned(), data.clone(), manifest.clone());
-    let copied = unready.clone();
-    waiting(move || {
-        fs::create_dir_all(&target).map_err(failed("make", &target))?;
-        remove(&copied)?;
-        let Copied { digest, .. } = copy_file(&source.join(DATABASE), &copied)?;
-        if digest.to_string() != expected.database {
-            let what = "the database".to_owned();
-            let (found, expected) = (digest.to_string(), expected.database);
-            return Err(BackupError::Changed { what, found, expected });
-        }
-        let named = read_names(&source.join(BLOBS))?;
-        copy_blobs(&source.join(BLOBS), &target.join(BLOBS), &named)?;
-        copy_readers(&source.join(BLOBS), &target.join(BLOBS))
-    })
-    .await?;
+    copy_in(from, data, &unready, &manifest).await?;
     let mut restored = DatabaseFile::open(&unready).await?;
     restored.upgrade().await?;
     let facts = restored.facts().await?;
@@ -279,17 +268,66 @@ pub async fn restore(
     };
     restored.leap(LEAP).await?;
     restored.close().await?;
-    let (source, target, has_key) = (from.to_owned(), data.clone(), manifest.key);
+    finish(from, data, (&unready, &file), &manifest).await?;
+    Ok((manifest, verified))
+}
+
+/// Copies everything but the key; the database under a name with which nothing starts.
+async fn copy_in(
+    from: &Path,
+    data: &Path,
+    unready: &Path,
+    manifest: &Manifest,
+) -> Result<(), BackupError> {
+    let (source, target, unready) = (from.to_owned(), data.to_owned(), unready.to_owned());
+    let expected = manifest.database.clone();
     waiting(move || {
-        if has_key {
-            copy_key(&source.join(KEY_FILE), &target.join(KEY_FILE))?;
+        fs::create_dir_all(&target).map_err(failed("make", &target))?;
+        with_logs(&unready).iter().try_for_each(|path| remove(path))?;
+        let Copied { digest, .. } = copy_file(&source.join(DATABASE), &unready)?;
+        let found = digest.to_string();
+        if found != expected {
+            let what = "the database".to_owned();
+            return Err(BackupError::Changed { what, found, expected });
         }
+        let named = read_names(&source.join(BLOBS))?;
+        copy_blobs(&source.join(BLOBS), &target.join(BLOBS), &named)?;
+        copy_readers(&source.join(BLOBS), &target.join(BLOBS))
+    })
+    .await
+}
+
+/// Gives the database its name, then copies the key: with that alone a coordinator would begin from nothing in the name of
+/// this one.
+async fn finish(
+    from: &Path,
+    data: &Path,
+    (unready, file): (&Path, &Path),
+    manifest: &Manifest,
+) -> Result<(), BackupError> {
+    let (source, target) = (from.to_owned(), data.to_owned());
+    let (unready, file) = (unready.to_owned(), file.to_owned());
+    let (has_key, coordinator) = (manifest.key, manifest.coordinator.clone());
+    waiting(move || {
         sync(&unready)?;
         fs::rename(&unready, &file).map_err(failed("rename", &unready))?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        copy::sync_folder(folder.unwrap_or(Path::new(".")))?;
+        if has_key {
+            copy_key(&source.join(KEY_FILE), &target.join(KEY_FILE), &coordinator)?;
+        }
         copy::sync_folder(&target)
     })
-    .await?;
-    Ok((manifest, verified))
+    .await
+}
+
+/// A database file and what stands beside it while it is in use.
+fn with_logs(file: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        name.into()
+    })
 }
 
 fn remove(file: &Path) -> Result<(), BackupError> {

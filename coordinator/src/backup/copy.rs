@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use tallymill_protocol::Digest;
+use tallymill_protocol::{CoordinatorId, Digest, Keypair};
 
 use super::{BackupError, FORMAT, MANIFEST, Manifest, failed};
 
@@ -80,7 +80,7 @@ pub(super) fn read_names(folder: &Path) -> Result<Vec<(Digest, u64)>, BackupErro
     Ok(names)
 }
 
-/// Copies blobs, each of which must have the bytes that its name says. Those that are there already stay.
+/// Copies blobs, each of which must have the bytes that its name says.
 pub(super) fn copy_blobs(
     from: &Path,
     to: &Path,
@@ -129,8 +129,30 @@ pub(super) fn copy_readers(from: &Path, to: &Path) -> Result<(), BackupError> {
     sync_folder(&to)
 }
 
-/// Copies a key, for its owner alone.
-pub(super) fn copy_key(from: &Path, to: &Path) -> Result<(), BackupError> {
+/// The coordinator that signs with a key.
+fn owner_of(key: &Path) -> Result<String, BackupError> {
+    let secret = fs::read(key).map_err(failed("read", key))?;
+    let secret: [u8; 32] = secret.as_slice().try_into().map_err(|_| BackupError::Changed {
+        what: "the key".to_owned(),
+        found: format!("{} bytes", secret.len()),
+        expected: "32".to_owned(),
+    })?;
+    Ok(CoordinatorId::from(Keypair::from_secret(&secret).public()).to_string())
+}
+
+/// Whether a key is that of this coordinator.
+pub(super) fn is_key_of(key: &Path, coordinator: &str) -> Result<(), BackupError> {
+    let found = owner_of(key)?;
+    if found == coordinator {
+        return Ok(());
+    }
+    let what = format!("the coordinator whose key is in {}", key.display());
+    Err(BackupError::Changed { what, found, expected: coordinator.to_owned() })
+}
+
+/// Copies the key of this coordinator, for its owner alone.
+pub(super) fn copy_key(from: &Path, to: &Path, coordinator: &str) -> Result<(), BackupError> {
+    is_key_of(from, coordinator)?;
     copy_file(from, to).map(drop)
 }
 

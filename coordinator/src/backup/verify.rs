@@ -27,6 +27,9 @@ pub(super) async fn all(
     if let Some(damage) = database.damage().await? {
         return Err(BackupError::Untrue(format!("SQLite says: {damage}")));
     }
+    if let Some(strays) = database.strays().await? {
+        return Err(BackupError::Untrue(strays));
+    }
     let audit = database.audit(policy).await?;
     if let Some(offence) = audit.offences.first() {
         let (rule, subject) = (offence.rule.phrase(), &offence.subject);

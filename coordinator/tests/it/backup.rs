@@ -10,6 +10,7 @@ use tallymill_coordinator::Options;
 use tallymill_coordinator::backup::{BackupError, MANIFEST, Manifest, Verified, back_up, restore};
 use tallymill_protocol::Digest;
 use tallymill_protocol::work::Verdict;
+use tallymill_storage::DatabaseFile;
 
 use crate::world::{World, network, receipt};
 
@@ -119,6 +120,39 @@ async fn what_is_there_already_stays() {
     assert!(matches!(refused, BackupError::Taken { path } if path.ends_with("coordinator.key")));
 }
 
+/// A log that was left behind belongs to another database, and would be applied to this one.
+#[tokio::test]
+async fn a_log_that_was_left_behind_is_not_taken_over() {
+    let (_world, folder, into, _) = backed_up(true).await;
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("tallymill.db-wal"), b"left").unwrap();
+    let refused = restore(&into, &options(&data), false).await.unwrap_err();
+    assert!(matches!(refused, BackupError::Taken { path } if path.ends_with("tallymill.db-wal")));
+    std::fs::remove_file(data.join("tallymill.db-wal")).unwrap();
+    let half = data.join("tallymill.db.restoring-wal");
+    std::fs::write(&half, b"left").unwrap();
+    restore(&into, &options(&data), true).await.unwrap();
+    assert!(!half.exists());
+}
+
+#[tokio::test]
+async fn the_key_must_be_that_of_the_database() {
+    let (world, folder, into, _) = backed_up(true).await;
+    std::fs::write(into.join("coordinator.key"), [7; 32]).unwrap();
+    assert!(refused(&into, false).await.contains("the coordinator whose key is in"));
+    std::fs::write(into.join("coordinator.key"), [7; 31]).unwrap();
+    assert!(refused(&into, false).await.contains("31 bytes"));
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("coordinator.key"), [7; 32]).unwrap();
+    let mut mixed = options(&elsewhere);
+    mixed.database = options(world.data()).database;
+    let with_key = back_up(&mixed, &folder.path().join("mixed"), true).await.unwrap_err();
+    // Blobs are looked for beside the key.
+    assert!(matches!(with_key, BackupError::MissingBlob(_) | BackupError::Changed { .. }));
+}
+
 #[tokio::test]
 async fn a_key_is_left_out_when_it_is_asked_for() {
     let (_world, folder, into, made) = backed_up(false).await;
@@ -178,11 +212,15 @@ async fn a_folder_that_is_no_finished_backup_is_refused() {
 async fn what_was_never_signed_or_paid_is_found() {
     for (statement, why) in [
         ("UPDATE balance SET amount = amount + 1 WHERE amount > 0", "sum to zero"),
-        ("UPDATE report SET root = zeroblob(32)", "names another root"),
+        ("UPDATE report SET root = zeroblob(32)", "lack their reports"),
         (
             "UPDATE receipt_pack SET bytes = substr(bytes, 1, 60) || x'00' || substr(bytes, 62)",
             "have another root",
         ),
+        ("DELETE FROM receipt_pack", "1 results lack what they stand on"),
+        ("UPDATE replica SET lease = 77", "1 results lack what they stand on"),
+        ("UPDATE log_entry SET id = id + 1", "1 entries of the log lack their reports"),
+        ("DELETE FROM log_entry", "1 reports are not in the log"),
         ("UPDATE report SET sequence = 7", "another place among its host's reports"),
         (
             "UPDATE report SET envelope = substr(envelope, 1, length(envelope) - 1) || x'ff'",
@@ -195,6 +233,10 @@ async fn what_was_never_signed_or_paid_is_found() {
     ] {
         let (_world, _folder, into, _) = backed_up(true).await;
         forge(&into, statement).await;
+        let mut file = DatabaseFile::open(&into.join("tallymill.db")).await.unwrap();
+        let facts = file.facts().await.unwrap();
+        file.close().await.unwrap();
+        change(&into, |it| (it.log_entries, it.log_root) = (facts.entries, facts.root.to_string()));
         let said = refused(&into, true).await;
         assert!(said.contains("does not hold") && said.contains(why), "{statement}: {said}");
     }

@@ -137,6 +137,24 @@ impl DatabaseFile {
         Ok(found.into_iter().map(|(text,)| text).find(|text| text != "ok"))
     }
 
+    /// Rows that name others which are not there, if any.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn strays(&mut self) -> Result<Option<String>, ReadError> {
+        for (sql, what) in [
+            (sql!("backup/lone_results"), "results lack what they stand on"),
+            (sql!("backup/lone_entries"), "entries of the log lack their reports"),
+            (sql!("backup/lone_reports"), "reports are not in the log"),
+        ] {
+            let count = self.number(sql).await?;
+            if count > 0 {
+                return Ok(Some(format!("{count} {what}")));
+            }
+        }
+        Ok(None)
+    }
+
     /// Examines every rule of the ledger.
     ///
     /// # Errors

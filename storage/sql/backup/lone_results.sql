@@ -1,0 +1,13 @@
+-- Results whose job, host, report, lease token or receipt is not there.
+SELECT COUNT(*)
+FROM replica AS r
+WHERE
+    NOT EXISTS (SELECT 1 FROM job AS j WHERE j.number = r.job)
+    OR NOT EXISTS (SELECT 1 FROM host AS h WHERE h.number = r.host)
+    OR NOT EXISTS (SELECT 1 FROM report AS p WHERE p.log_index = r.report)
+    OR NOT EXISTS (SELECT 1 FROM lease_token AS l WHERE l.number = r.lease)
+    OR NOT EXISTS (
+        SELECT 1
+        FROM receipt_pack AS k
+        WHERE k.report = r.report AND k.job = r.job AND k.position <= r.position AND k.last >= r.position
+    )
