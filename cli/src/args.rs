@@ -1,8 +1,12 @@
-//! What can be typed: flags beat the environment, which beats the defaults.
+//! What can be typed: flags beat the environment, which beats a file of settings, which beats the defaults.
+
+mod coordinator;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use coordinator::{ConfigVerb, CoordinatorArgs, CoordinatorVerb, Settings, VARIABLES};
 
 /// The variable that names the coordinator's database.
 pub const DATABASE: &str = "TALLYMILL_DATABASE";
@@ -80,6 +84,9 @@ pub enum Verb {
     /// Keys: new, show, rotate, revoke.
     #[command(subcommand)]
     Key(KeyVerb),
+    /// Settings of a coordinator: show.
+    #[command(subcommand)]
+    Config(ConfigVerb),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -106,55 +113,6 @@ pub struct DevArgs {
     /// Credits granted to your account.
     #[arg(long, default_value_t = 25_000)]
     pub credits: u32,
-}
-
-#[derive(Debug, Args)]
-pub struct CoordinatorArgs {
-    /// Where the coordinator keeps blobs and key, and its database unless --database says otherwise.
-    #[arg(long, env = "TALLYMILL_DATA", default_value = "coordinator", global = true)]
-    pub data: PathBuf,
-    /// The database: postgres://USER@HOST/NAME, or sqlite:FILE. A password comes from PGPASSWORD or a password file: what
-    /// stands on a command line is seen by everybody on this machine.
-    #[arg(long, env = DATABASE, hide_env_values = true, value_name = "PLACE", global = true)]
-    pub database: Option<Secret>,
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:7411")]
-    pub listen: std::net::SocketAddr,
-    /// Name of the network: the origin of its log.
-    #[arg(long, default_value = "localhost/tallymill")]
-    pub network: String,
-    /// Address that clients dial, when it is not the one listened on.
-    #[arg(long)]
-    pub public: Option<String>,
-    /// Who may join: open, approved or closed.
-    #[arg(long, default_value = "open")]
-    pub admission: String,
-    /// Accounts that may grant, suspend and audit.
-    #[arg(long = "operator")]
-    pub operators: Vec<String>,
-    /// What to do instead of running it.
-    #[command(subcommand)]
-    pub verb: Option<CoordinatorVerb>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum CoordinatorVerb {
-    /// Copy database, blobs and key into a folder, also while the coordinator runs.
-    Backup {
-        /// The folder, which must not be there yet.
-        into: PathBuf,
-        /// Leave the coordinator's key out: without it nothing can be restored but by who has the key elsewhere.
-        #[arg(long)]
-        without_key: bool,
-    },
-    /// Put a backup into a data directory (--data) in which no coordinator was.
-    Restore {
-        /// The folder of the backup.
-        from: PathBuf,
-        /// Check pages, books, and the signatures of all reports with their receipts before anything starts on it.
-        #[arg(long)]
-        verify: bool,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -496,6 +454,6 @@ mod tests {
         let cli = Cli::try_parse_from(words).unwrap();
         assert!(!format!("{cli:?}").contains("s3cret"));
         let Verb::Coordinator(args) = cli.verb else { panic!("another verb") };
-        assert_eq!(args.database.unwrap().0, words[3]);
+        assert_eq!(args.settings.database.unwrap().0, words[3]);
     }
 }

@@ -4,12 +4,13 @@
 
 mod args;
 mod fault;
+mod settings;
 mod ui;
 mod verb;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Verb};
@@ -19,9 +20,11 @@ fn main() -> ExitCode {
     if let Some(code) = tallymill_sandbox::child_main(std::env::args_os().skip(1)) {
         return code;
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(e) => return ui::misread(&e, std::env::args_os()),
+    let read = Cli::command().try_get_matches();
+    let read = read.and_then(|typed| Cli::from_arg_matches(&typed).map(|cli| (cli, typed)));
+    let (cli, typed) = match read {
+        Ok(read) => read,
+        Err(e) => return ui::misread(&e.format(&mut Cli::command()), std::env::args_os()),
     };
     ui::log_to_stderr(cli.common.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -31,7 +34,7 @@ fn main() -> ExitCode {
         }
     };
     let json = cli.common.json;
-    match runtime.block_on(run(cli)) {
+    match runtime.block_on(run(cli, &typed)) {
         Ok(code) => code,
         Err(e) => ui::fail(&e, json),
     }
@@ -46,7 +49,7 @@ fn outlive_file_limits() {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+async fn run(cli: Cli, typed: &ArgMatches) -> anyhow::Result<ExitCode> {
     outlive_file_limits();
     let common = cli.common;
     match cli.verb {
@@ -62,7 +65,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Verify(args) => verb::verify::run(&common, &args).await,
         Verb::Admin(verb) => verb::admin::run(&common, verb).await,
         Verb::Key(verb) => verb::key::run(&common, verb).await,
+        Verb::Config(verb) => verb::config::run(&common, verb, innermost(typed)),
         Verb::Completions { shell } => verb::help::completions(&common, shell),
         Verb::Man { folder } => verb::help::man(&common, &folder),
     }
+}
+
+/// What was typed of the verb that was named last.
+fn innermost(typed: &ArgMatches) -> &ArgMatches {
+    typed.subcommand().map_or(typed, |(_, typed)| innermost(typed))
 }

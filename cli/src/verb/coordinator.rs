@@ -5,27 +5,27 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tallymill_coordinator::Options;
 use tallymill_coordinator::backup::{self, Manifest};
 use tallymill_coordinator::keys::KEY_FILE;
-use tallymill_coordinator::{Admission, Options};
-use tallymill_protocol::{AccountId, Network};
 
 use super::Stop;
-use crate::args::{Common, CoordinatorArgs, CoordinatorVerb, Secret};
-use crate::fault::Usage;
+use crate::args::{Common, CoordinatorArgs, CoordinatorVerb};
+use crate::settings::Resolved;
 use crate::ui;
 
 /// Descriptors that a coordinator never needs more of: its connections, its blobs and its database.
 const DESCRIPTORS: u64 = 65_536;
 
-pub async fn run(common: &Common, mut args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
-    match args.verb.take() {
-        None => serve(common, args).await,
+pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+    let options = Resolved::of(args.settings)?.options()?;
+    match args.verb {
+        None => serve(common, options).await,
         Some(CoordinatorVerb::Backup { into, without_key }) => {
-            back_up(common, &options(args)?, &into, !without_key).await
+            back_up(common, &options, &into, !without_key).await
         }
         Some(CoordinatorVerb::Restore { from, verify }) => {
-            restore(common, &options(args)?, &from, verify).await
+            restore(common, &options, &from, verify).await
         }
     }
 }
@@ -90,10 +90,9 @@ async fn restore(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitCode> {
+async fn serve(common: &Common, options: Options) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
     allow_descriptors();
-    let options = options(args)?;
     let data = options.data.display().to_string();
     let mut handle = tokio::select! {
         started = tallymill_coordinator::start(options) => started.context("failed to start the coordinator")?,
@@ -126,27 +125,4 @@ fn allow_descriptors() {
             tracing::warn!("no more descriptors than {:?} are allowed: {error}", limit.current);
         }
     }
-}
-
-fn options(args: CoordinatorArgs) -> anyhow::Result<Options> {
-    let network = Network::new(&args.network)
-        .ok_or_else(|| Usage("--network: 1 to 128 bytes without control characters".to_owned()))?;
-    let mut options = Options::new(args.listen, args.data, network);
-    options.origin = args.public;
-    if let Some(Secret(place)) = args.database {
-        options.database = place.parse().map_err(|e| Usage(format!("--database: {e}")))?;
-    }
-    options.admission = match args.admission.as_str() {
-        "open" => Admission::Open,
-        "approved" => Admission::Approved,
-        "closed" => Admission::Closed,
-        other => return Err(Usage(format!("--admission {other}: open, approved or closed")).into()),
-    };
-    options.operators =
-        args.operators.iter().map(|text| operator(text)).collect::<Result<_, _>>()?;
-    Ok(options)
-}
-
-fn operator(text: &str) -> Result<AccountId, Usage> {
-    text.parse().map_err(|e| Usage(format!("--operator {text}: {e}; see: tallymill key show")))
 }

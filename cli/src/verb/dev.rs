@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::Stop;
-use crate::args::{Common, DATABASE, DevArgs};
+use crate::args::{Common, DevArgs, VARIABLES};
 use crate::ui;
 
 /// How long a part may take to stop before it is killed.
@@ -58,9 +58,11 @@ async fn coordinator(args: &DevArgs, key: &KeyFile) -> anyhow::Result<(Child, St
     command
         .args(["--json", "coordinator", "--network", "localhost/tallymill-dev", "--data"])
         .arg(args.state.join("coordinator"))
-        .args(["--listen", &args.listen.to_string(), "--operator", &key.account().to_string()])
-        // What is tried out here has nothing to do with a database that a coordinator is run on elsewhere.
-        .env_remove(DATABASE);
+        .args(["--listen", &args.listen.to_string(), "--operator", &key.account().to_string()]);
+    // What is tried out here has nothing to do with how a coordinator is set up elsewhere.
+    for variable in VARIABLES {
+        command.env_remove(variable);
+    }
     let mut child = spawn(&mut command, Stdio::piped())?;
     let out = child.stdout.take().context("the coordinator has no output")?;
     let first = BufReader::new(out).lines().next_line().await?;

@@ -1,6 +1,7 @@
 //! One module per verb; what they share stands here.
 
 pub mod admin;
+pub mod config;
 pub mod coordinator;
 pub mod credit;
 pub mod dev;

@@ -72,7 +72,16 @@ fn every_verb_says_json_and_nothing_else() {
     of_accounts(&tried);
     of_a_machine(&tried);
     of_keys(&tried);
+    of_a_coordinator(&tried);
     assert_eq!(*tried.left.borrow(), BTreeSet::new(), "verbs whose --json nobody looks at");
+}
+
+fn of_a_coordinator(tried: &Tried) {
+    let shown = tried.tell("config show", &[]).remove(0);
+    assert_eq!(shown["coordinator"][0]["name"], "data");
+    let made = tried.tell("coordinator backup", &["backup", "--data", "data"]).remove(0);
+    let restored = tried.tell("coordinator restore", &["backup", "--data", "elsewhere"]).remove(0);
+    assert_eq!((&restored["restored"], &restored["verified"]), (&made, &Value::Null));
 }
 
 fn of_jobs(tried: &Tried) {

@@ -127,6 +127,12 @@ pub fn command(folder: &Path) -> Command {
         "TALLYMILL_DATA",
         "TALLYMILL_DATABASE",
         "TALLYMILL_WORKER",
+        "TALLYMILL_CONFIG",
+        "TALLYMILL_LISTEN",
+        "TALLYMILL_NETWORK",
+        "TALLYMILL_PUBLIC",
+        "TALLYMILL_ADMISSION",
+        "TALLYMILL_OPERATORS",
     ] {
         command.env_remove(name);
     }
