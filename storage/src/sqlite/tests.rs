@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
-use sqlx::{ConnectOptions, Executor, SqlSafeStr, Sqlite, SqliteConnection};
-use tallymill_engine::rows::LeaseRow;
+use sqlx::{ConnectOptions, Connection as _, Executor, SqlSafeStr, Sqlite, SqliteConnection};
+use tallymill_engine::rows::{Identity, LeaseRow};
+use tallymill_protocol::cbor::{Blob, Text};
+use tallymill_protocol::{
+    AttemptId, CoordinatorId, Digest, Key, LeaseDigest, Message as _, Micros, Network, Outcome,
+    Receipt, SignedBytes, TaskIndex, merkle,
+};
 
-use super::{durable, expand, options};
-use crate::OpenError;
+use super::{SqliteStore, durable, expand, options};
 use crate::records::LeaseRecord;
 use crate::sql::value::cells;
 use crate::sql::{self, MIGRATIONS, before, many, migrate, sql};
+use crate::{Commits as _, OpenError, Page, Reports as _, Tasks as _};
 
 async fn connect(folder: &Path) -> SqliteConnection {
     options(&folder.join("test.db")).connect().await.unwrap()
@@ -96,6 +101,83 @@ async fn results_survive_the_migration_to_packs() {
     let indexes = "SELECT COUNT(*) FROM sqlite_schema WHERE name IN ('replica_undecided', 'task_by_sequence', 'host_by_number')";
     let indexes: i64 = sqlx::query_scalar(indexes).fetch_one(&mut connection).await.unwrap();
     assert_eq!(indexes, 3);
+}
+
+/// A store that opens a database of before packs reads what stands there as it does its own.
+#[tokio::test]
+async fn a_store_goes_on_with_a_database_of_before_packs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut connection = connect(folder.path()).await;
+    migrate::<Sqlite>(&mut connection, &MIGRATIONS[..5]).await.unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let id = |n: u8| hex(&[n; 32]);
+    let signed =
+        SignedBytes { payload: Blob(vec![1; 9]), signer: Key([2; 32]), signature: [3; 64] };
+    let (signed, receipt) = (hex(&signed.to_bytes()), receipt());
+    let leaves = vec![Digest([6; 32]), merkle::leaf(&receipt)];
+    let old = format!(
+        "INSERT INTO job (id, shard, epoch, number, payer, submitter, module, title, envelope, state, tasks, final_tasks, failed_tasks,
+            provisional_tasks, largest_input, escrow, held_granted, spent, fuel, submitted, deadline)
+        VALUES (x'{job}', 0, 1, 40, x'{job}', x'{job}', x'{job}', 't', x'{signed}', 'running', 9, 0, 0, 0, 1, 1, 1, 1, 1, 1, 9);
+        INSERT INTO host (id, shard, owner, expiry, joined, seen, reports, last_report, settled, fuel, voided, outvoted, abandoned)
+        VALUES (x'{host}', 0, x'{job}', 9, 1, 1, 1, x'{job}', 0, 0, 0, 0, 0);
+        INSERT INTO report (root, host, sequence, epoch, envelope, leaves, leases, receipts, verdicts, log_index, at)
+        VALUES (x'{root}', x'{host}', 0, 1, x'{signed}', x'{leaves}', x'{lease}', 2, x'0301', 7, 10);
+        INSERT INTO lease_token (digest, envelope) VALUES (x'{lease}', x'{signed}');
+        INSERT INTO replica (job, task, segment, host, owner, attempt, state, report, position, receipt, lease, amount, at)
+        VALUES (x'{job}', 3, 0, x'{host}', x'{job}', x'{attempt}', 'reported', x'{root}', 1, x'{receipt}', x'{lease}', 9, 10)",
+        job = id(4),
+        host = id(5),
+        root = id(7),
+        lease = id(8),
+        attempt = hex(&[9; 16]),
+        leaves = leaves.iter().map(|leaf| hex(&leaf.0)).collect::<String>(),
+        receipt = hex(&receipt),
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(old)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let network = Network::new("test").unwrap();
+    let identity = Identity { network, coordinator: CoordinatorId([9; 32]) };
+    let store = SqliteStore::open(&folder.path().join("test.db"), &identity).await.unwrap();
+    let waiting = store.load().await.unwrap().replicas;
+    let [row] = waiting.as_slice() else { panic!("{} results wait", waiting.len()) };
+    assert_eq!((&row.receipt, row.attempt, row.at.0), (&receipt, AttemptId([9; 16]), 10));
+    assert_eq!(store.replicas(row.job, row.task).await.unwrap(), waiting);
+    assert_eq!(store.report(row.report).await.unwrap().unwrap().leaves, leaves);
+    let found = store.receipts(row.report, Page::first(9)).await.unwrap();
+    assert_eq!((found.len(), found[0].position, &found[0].receipt), (1, 1, &receipt));
+    let mut connection = connect(folder.path()).await;
+    let spoil =
+        "UPDATE receipt_pack SET bytes = substr(bytes, 1, 60) || x'00' || substr(bytes, 62)";
+    sqlx::query(spoil).execute(&mut connection).await.unwrap();
+    assert!(store.report(row.report).await.is_err(), "a leaf is not that of its receipt");
+}
+
+fn receipt() -> Vec<u8> {
+    let digest = Digest([8; 32]);
+    let receipt = Receipt {
+        format: 1,
+        lease: LeaseDigest([8; 32]),
+        task: TaskIndex(3),
+        input: digest,
+        output: digest,
+        outcome: Outcome::Exited(0),
+        fuel: 5,
+        peak_memory: 65_536,
+        memory_fuel: 9,
+        bytes_in: 4,
+        bytes_out: 3,
+        module: digest,
+        metered: digest,
+        log: digest,
+        segment: None,
+        engine: Text("test".into()),
+        cpu_time: 5,
+        started: Micros(1),
+        finished: Micros(2),
+        salt: [8; 32],
+    };
+    receipt.to_bytes()
 }
 
 /// Leases of before neighbourhoods were kept load: they are of none, and nothing says that they were relaxed.
