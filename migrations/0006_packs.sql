@@ -71,6 +71,12 @@ JOIN job AS j ON j.id = r.job
 JOIN host AS h ON h.id = r.host
 JOIN report AS p ON p.root = r.report
 JOIN lease_token AS l ON l.digest = r.lease;
+-- A row that names what is not there would be lost: then nothing is changed at all.
+CREATE TABLE rows_kept (kept BOOLEAN NOT NULL CHECK (kept));
+INSERT INTO rows_kept (kept)
+SELECT
+    (SELECT COUNT(*) FROM replica) = (SELECT COUNT(*) FROM replica_by_number)
+    AND (SELECT COUNT(*) FROM replica) = (SELECT COUNT(*) FROM receipt_pack);
 DROP TABLE replica;
 ALTER TABLE replica_by_number RENAME TO replica;
 CREATE INDEX replica_undecided ON replica (job, task, segment, host) WHERE state = 'reported';
@@ -100,6 +106,8 @@ SELECT
 FROM task AS t
 JOIN job AS j ON j.id = t.job
 LEFT JOIN host AS h ON h.id = t.host;
+INSERT INTO rows_kept (kept) SELECT (SELECT COUNT(*) FROM task) = (SELECT COUNT(*) FROM task_by_number);
+DROP TABLE rows_kept;
 DROP TABLE task;
 ALTER TABLE task_by_number RENAME TO task;
 CREATE INDEX task_by_sequence ON task (job, sequence);

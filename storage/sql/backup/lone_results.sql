@@ -1,10 +1,14 @@
--- Results whose job, host, report, lease token or receipt is not there.
+-- Results whose job, host, report, lease token or receipt is not there, or whose report is another host's.
 SELECT COUNT(*)
 FROM replica AS r
 WHERE
     NOT EXISTS (SELECT 1 FROM job AS j WHERE j.number = r.job)
-    OR NOT EXISTS (SELECT 1 FROM host AS h WHERE h.number = r.host)
-    OR NOT EXISTS (SELECT 1 FROM report AS p WHERE p.log_index = r.report)
+    OR NOT EXISTS (
+        SELECT 1
+        FROM report AS p
+        JOIN host AS h ON h.id = p.host
+        WHERE p.log_index = r.report AND h.number = r.host
+    )
     OR NOT EXISTS (SELECT 1 FROM lease_token AS l WHERE l.number = r.lease)
     OR NOT EXISTS (
         SELECT 1

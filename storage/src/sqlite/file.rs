@@ -144,6 +144,7 @@ impl DatabaseFile {
     pub async fn strays(&mut self) -> Result<Option<String>, ReadError> {
         for (sql, what) in [
             (sql!("backup/lone_results"), "results lack what they stand on"),
+            (sql!("backup/shared_receipts"), "receipts stand for several results"),
             (sql!("backup/lone_entries"), "entries of the log lack their reports"),
             (sql!("backup/lone_reports"), "reports are not in the log"),
         ] {

@@ -103,6 +103,26 @@ async fn results_survive_the_migration_to_packs() {
     assert_eq!(indexes, 3);
 }
 
+/// Rows that would be lost stop the migration, which then changes nothing.
+#[tokio::test]
+async fn a_row_that_names_what_is_not_there_stops_the_migration_to_packs() {
+    for spoil in [
+        "DELETE FROM lease_token",
+        "DELETE FROM host WHERE id = x'21'",
+        "UPDATE task SET job = x'99' WHERE task = 4",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = connect(folder.path()).await;
+        migrate::<Sqlite>(&mut connection, &MIGRATIONS[..5]).await.unwrap();
+        sqlx::raw_sql(before::PACKS).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(spoil).execute(&mut connection).await.unwrap();
+        let refused = migrate::<Sqlite>(&mut connection, MIGRATIONS).await;
+        assert!(matches!(refused, Err(OpenError::Migration { version: 6, .. })), "{spoil}");
+        let kept = sqlx::query_scalar::<_, Vec<u8>>("SELECT receipt FROM replica");
+        assert_eq!(kept.fetch_one(&mut connection).await.unwrap(), [0x77], "{spoil}");
+    }
+}
+
 /// A store that opens a database of before packs reads what stands there as it does its own.
 #[tokio::test]
 async fn a_store_goes_on_with_a_database_of_before_packs() {
