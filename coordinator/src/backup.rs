@@ -297,28 +297,38 @@ async fn copy_in(
     .await
 }
 
-/// Gives the database its name, then copies the key: with that alone a coordinator would begin from nothing in the name of
-/// this one.
+/// Gives the database its name, then the key: with that alone a coordinator would begin from nothing in the name of this one.
+/// Both are there under other names before, so that little can come between.
 async fn finish(
     from: &Path,
     data: &Path,
     (unready, file): (&Path, &Path),
     manifest: &Manifest,
 ) -> Result<(), BackupError> {
-    let (source, target) = (from.to_owned(), data.to_owned());
+    let (source, key) = (from.join(KEY_FILE), data.join(KEY_FILE));
     let (unready, file) = (unready.to_owned(), file.to_owned());
     let (has_key, coordinator) = (manifest.key, manifest.coordinator.clone());
     waiting(move || {
-        sync(&unready)?;
-        fs::rename(&unready, &file).map_err(failed("rename", &unready))?;
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        copy::sync_folder(folder.unwrap_or(Path::new(".")))?;
+        let waits = key.with_extension("key.restoring");
         if has_key {
-            copy_key(&source.join(KEY_FILE), &target.join(KEY_FILE), &coordinator)?;
+            remove(&waits)?;
+            copy_key(&source, &waits, &coordinator)?;
         }
-        copy::sync_folder(&target)
+        sync(&unready)?;
+        rename(&unready, &file)?;
+        if has_key {
+            rename(&waits, &key)?;
+        }
+        Ok(())
     })
     .await
+}
+
+/// Gives a file its name, and makes that durable.
+fn rename(from: &Path, to: &Path) -> Result<(), BackupError> {
+    fs::rename(from, to).map_err(failed("rename", from))?;
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    copy::sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 /// A database file and what stands beside it while it is in use.

@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tallymill_coordinator::Options;
 use tallymill_coordinator::backup::{self, Manifest};
 use tallymill_coordinator::keys::KEY_FILE;
+use tallymill_storage::Place;
 
 use super::Stop;
 use crate::args::{Common, CoordinatorArgs, CoordinatorVerb};
@@ -83,8 +84,14 @@ async fn restore(
         let key = options.data.join(KEY_FILE);
         ui::line(format!("put the coordinator's key at {} before you start it", key.display()));
     }
+    let database = match &options.database {
+        Place::File(file) if *file != options.data.join("tallymill.db") => {
+            format!(" --database sqlite:{}", file.display())
+        }
+        _ => String::new(),
+    };
     ui::line(format!(
-        "start it with: tallymill coordinator --data {} --network {network}; what it did after the backup is lost, so never let the old one run again",
+        "start it with: tallymill coordinator --data {}{database} --network {network}; what it did after the backup is lost, so never let the old one run again",
         options.data.display()
     ));
     Ok(ExitCode::SUCCESS)

@@ -168,6 +168,7 @@ async fn a_restoration_that_was_broken_off_is_begun_again() {
     let data = folder.path().join("data");
     std::fs::create_dir_all(data.join("blobs")).unwrap();
     std::fs::write(data.join("tallymill.db.restoring"), b"half").unwrap();
+    std::fs::write(data.join("coordinator.key.restoring"), b"half").unwrap();
     let blob = std::fs::read_dir(into.join("blobs")).unwrap().flatten();
     for blob in blob.filter(|entry| entry.file_type().unwrap().is_file()) {
         std::fs::copy(blob.path(), data.join("blobs").join(blob.file_name())).unwrap();
@@ -175,6 +176,10 @@ async fn a_restoration_that_was_broken_off_is_begun_again() {
         std::fs::write(data.join("blobs").join(unready), b"half").unwrap();
     }
     restore(&into, &options(&data), true).await.unwrap();
+    let names = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["blobs", "coordinator.key", "tallymill.db"]);
 }
 
 #[tokio::test]
@@ -218,6 +223,12 @@ async fn what_was_never_signed_or_paid_is_found() {
             "have another root",
         ),
         ("DELETE FROM receipt_pack", "1 results lack what they stand on"),
+        ("UPDATE replica SET host = (SELECT MIN(number) FROM host) + 1", "1 results lack what they stand on"),
+        (
+            "INSERT INTO replica (job, task, segment, host, state, report, position, lease, amount, relaxed)
+             SELECT job, task + 1, segment, host, state, report, position, lease, amount, relaxed FROM replica",
+            "1 receipts stand for several results",
+        ),
         ("UPDATE replica SET lease = 77", "1 results lack what they stand on"),
         ("UPDATE log_entry SET id = id + 1", "1 entries of the log lack their reports"),
         ("DELETE FROM log_entry", "1 reports are not in the log"),
