@@ -1,4 +1,4 @@
--- What a finished task keeps on disk is a sixth of what it was: rows name jobs, hosts, reports and lease tokens by number, and
+-- What a finished task keeps on disk is a third of what it was: rows name jobs, hosts, reports and lease tokens by number, and
 -- receipts stand together in packs.
 
 -- Hosts by number, in the order in which they joined.

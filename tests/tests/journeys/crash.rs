@@ -52,6 +52,8 @@ fn a_network_of_dev_whose_coordinator_ends_says_so_and_ends() {
     let folder = folder.path();
     let mut start = command(folder);
     start.args(["--json", "dev", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    // How a coordinator is set up elsewhere is nothing to this one.
+    start.env("TALLYMILL_CONFIG", "nowhere.toml");
     let mut dev = Part::start(&mut start, folder, "dev");
     assert!(dev.says()["url"].is_string());
     let coordinator = child_of(dev.id(), "coordinator").unwrap();
