@@ -18,7 +18,7 @@ mod rewrite;
 mod screen;
 
 pub use abi::trap_fuel;
-pub use cost::{Class, CostTable, HostCost, MAX_WEIGHT, Moved, PREVIEW1, Unit, Weights};
+pub use cost::{Class, Context, CostTable, HostCost, MAX_WEIGHT, Moved, PREVIEW1, Unit, Weights};
 pub use error::{ImportFault, Limit, MeterError};
 pub use screen::Screen;
 

@@ -61,7 +61,7 @@ pub fn profile() -> Profile {
     Profile {
         imports: &IMPORTS,
         screen: Screen::default(),
-        costs: CostTable::v2(),
+        costs: CostTable::v3(),
         slices: Slices::Poll,
     }
 }
@@ -69,7 +69,7 @@ pub fn profile() -> Profile {
 /// The versions that decide what a count of fuel means.
 #[must_use]
 pub fn versions() -> Versions {
-    let costs = Digest(CostTable::v2().hash());
+    let costs = Digest(CostTable::v3().hash());
     Versions { meter: METER_VERSION, costs, profile: PROFILE_VERSION }
 }
 

@@ -12,7 +12,7 @@ use tallymill_sandbox::{JobSpec, versions};
 
 use crate::world::{World, executor, limits};
 
-/// Adds up in memory and in a global, with work of about 9,000 fuel a step; ends after 20 steps, or traps where `BAD` is.
+/// Adds up in memory and in a global, with work of about 36,000 fuel a step, which makes six of a segment; ends after 20 steps, or traps where `BAD` is.
 const COUNTER: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -165,7 +165,7 @@ fn a_cheat_is_found_at_the_step_where_it_left_the_truth_and_by_what_it_changed()
 
 #[test]
 fn a_segment_that_ends_within_a_step_is_confirmed_without_a_root() {
-    let case = Case::new(4);
+    let case = Case::new(9);
     let task = case.task();
     let first = ran(&part(&task, None));
     let part = part(&task, Some(&first.output));

@@ -18,6 +18,10 @@ pub(super) enum Part {
     Function,
     /// An operator of this class.
     Class(Class),
+    /// An integer comparison that decides.
+    Deciding,
+    /// A `br_if` to the top of a loop.
+    Back,
     /// A byte, page or element of work paid by length.
     Unit(Unit),
 }
@@ -26,7 +30,7 @@ pub(super) enum Part {
 pub(super) fn parts() -> Vec<Part> {
     let classes = Class::ALL.into_iter().filter(|class| *class != Class::Free).map(Part::Class);
     let units = Unit::ALL.into_iter().map(Part::Unit);
-    [Part::Function].into_iter().chain(classes).chain(units).collect()
+    [Part::Function, Part::Deciding, Part::Back].into_iter().chain(classes).chain(units).collect()
 }
 
 /// Whether a table cannot give it a weight of 0.
@@ -34,6 +38,7 @@ fn always_paid(part: Part) -> bool {
     matches!(
         part,
         Part::Function
+            | Part::Back
             | Part::Class(
                 Class::Jump | Class::Branch | Class::BrTable | Class::Call | Class::CallIndirect
             )
@@ -49,6 +54,8 @@ pub(super) fn table(weight: impl Fn(Part) -> u32) -> &'static CostTable {
     let weights = Weights {
         function: weight(Part::Function),
         operator: &operator,
+        deciding: weight(Part::Deciding),
+        back: weight(Part::Back),
         unit: &|unit| weight(Part::Unit(unit)),
         hosts: &[],
     };
@@ -109,6 +116,8 @@ fn operators(module: &[u8]) -> anyhow::Result<BTreeSet<&'static str>> {
 fn occurs(part: Part, present: &BTreeSet<&'static str>) -> bool {
     match part {
         Part::Function => true,
+        Part::Back => present.contains("BrIf"),
+        Part::Deciding => occurs(Part::Class(Class::IntTest), present),
         Part::Class(class) => present.iter().any(|name| Class::of(name) == class),
         // Units are called as the operators that are paid by them.
         Part::Unit(unit) => present.contains(format!("{unit:?}").as_str()),

@@ -71,6 +71,13 @@ fn kept(ty: ValType, op: &I<'static>, or: &[I<'static>; 2]) -> [Micro; 2] {
     both(&format!("{op:?}"), ty, one)
 }
 
+/// `x = y if op(x, y) else x + y`: what decides is not kept.
+fn chosen(ty: ValType, op: &I<'static>) -> [Micro; 2] {
+    let values = |x| [I::LocalGet(Y), I::LocalGet(x), I::LocalGet(Y), add(ty)];
+    let asked = |x| [I::LocalGet(x), I::LocalGet(Y), op.clone(), I::Select, I::LocalSet(x)];
+    both(&format!("{op:?} Select"), ty, |x| [&values(x)[..], &asked(x)].concat())
+}
+
 /// `x = back(there(x + y))`.
 fn there_and_back(ty: ValType, there: &I<'static>, back: &I<'static>) -> [Micro; 2] {
     let sum = |x| [I::LocalGet(x), I::LocalGet(Y), add(ty)];
@@ -83,6 +90,8 @@ fn integers() -> Vec<Micro> {
     let long = [I::I64Add, I::I64ShrU, I::I64Rotr, I::I64Mul];
     let mut all: Vec<Micro> = short.iter().flat_map(|op| binary(I32, op)).collect();
     all.extend(long.iter().flat_map(|op| binary(I64, op)));
+    all.extend([I::I32LtS, I::I32Eq].iter().flat_map(|op| chosen(I32, op)));
+    all.extend([I::I64GeU, I::I64Ne].iter().flat_map(|op| chosen(I64, op)));
     let short = [I::I32Clz, I::I32Ctz, I::I32Popcnt, I::I32Eqz];
     all.extend(short.iter().flat_map(|op| unary(I32, op)));
     all.extend([I::I64Clz, I::I64Popcnt, I::I64Extend8S].iter().flat_map(|op| unary(I64, op)));
@@ -371,6 +380,8 @@ fn jumps() -> Vec<Micro> {
     }
     table.push(I::End);
     let known = [I::Block(BlockType::Empty), I::LocalGet(Y), I::BrIf(0), I::End];
+    let compared =
+        [I::Block(BlockType::Empty), I::LocalGet(Y), I::LocalGet(X), I::I32Ne, I::BrIf(0), I::End];
     let always = [
         I::Block(BlockType::Empty),
         I::Block(BlockType::Empty),
@@ -387,6 +398,7 @@ fn jumps() -> Vec<Micro> {
         Micro::new("BrIf at random", I32, guess).waiting(),
         Micro::new("BrTable at random", I32, table).waiting(),
         Micro::new("BrIf always", I32, known.to_vec()),
+        Micro::new("I32Ne BrIf always", I32, compared.to_vec()),
         Micro::new("BrTable always", I32, always.to_vec()),
         Micro::new("Br", I32, vec![I::Block(BlockType::Empty), I::Br(0), I::End]),
         Micro::new("empty loop", I32, Vec::new()).once().waiting(),

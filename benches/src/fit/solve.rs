@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::geometric_mean;
 
-/// What a kernel's rate other than 1 counts, and one outside of this band, whose ends are as far apart
-/// as kernels may be, less some room for the next measurement.
+/// What a kernel's rate other than 1 counts, and one outside of this band, whose ends are closer than
+/// kernels have to be: the next measurement, and the next machine, find other rates.
 const KERNEL: f64 = 1.0;
-const BAND: [f64; 2] = [0.58, 1.52];
+const BAND: [f64; 2] = [0.66, 1.52];
 const OUTSIDE: f64 = 1e4;
 /// What it counts when kernels do not have a rate of 1 in the geometric mean: that is what all other
 /// rates are held against.
@@ -40,7 +40,7 @@ const PULL: f64 = 0.1;
 const DOUBT: f64 = 0.01;
 const PART: f64 = 0.5;
 /// The most times that a weight may be the measured one.
-const TIMES: f64 = 6.0;
+const TIMES: f64 = 20.0;
 /// The least weight; and the most.
 const LEAST: f64 = 1.0;
 const MOST: f64 = tallymill_meter::MAX_WEIGHT as f64;

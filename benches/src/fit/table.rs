@@ -30,6 +30,12 @@ pub(super) fn source(weights: &[u32], hosts: Hosts, unit: f64) -> String {
     );
     let function = of(|part| (part == Part::Function).then(String::new));
     constant(&mut text, "Entering a function.", "FUNCTION", function.first().map_or(1, |f| f.1));
+    let deciding = of(|part| (part == Part::Deciding).then(String::new));
+    let deciding = deciding.first().map_or(1, |f| f.1);
+    constant(&mut text, "An integer comparison that decides.", "DECIDING", deciding);
+    let back = of(|part| (part == Part::Back).then(String::new));
+    let back = back.first().map_or(1, |f| f.1);
+    constant(&mut text, "A `br_if` to the top of a loop.", "BACK", back);
     let classes = of(|part| match part {
         Part::Class(class) => Some(format!("Class::{class:?}")),
         _ => None,

@@ -4,78 +4,84 @@
 use super::{Class, Unit};
 
 /// Entering a function.
-pub(super) const FUNCTION: u32 = 72;
+pub(super) const FUNCTION: u32 = 173;
+
+/// An integer comparison that decides.
+pub(super) const DECIDING: u32 = 1;
+
+/// A `br_if` to the top of a loop.
+pub(super) const BACK: u32 = 8;
 
 /// Operators by class; those not listed weigh nothing.
 pub(super) const CLASSES: [(Class, u32); 49] = [
     (Class::Const, 1),
-    (Class::Local, 3),
-    (Class::Global, 7),
+    (Class::Local, 2),
+    (Class::Global, 13),
     (Class::Int, 1),
-    (Class::IntShift, 23),
-    (Class::IntTest, 44),
-    (Class::IntCount, 22),
-    (Class::IntMul, 10),
-    (Class::IntDiv, 189),
-    (Class::Select, 1),
-    (Class::Load, 4),
-    (Class::Store, 3),
-    (Class::Float, 1),
-    (Class::FloatSign, 43),
-    (Class::FloatTest, 60),
-    (Class::FloatMul, 3),
-    (Class::FloatDiv, 69),
-    (Class::FloatSqrt, 107),
-    (Class::FloatMinMax, 59),
-    (Class::FloatRound, 73),
-    (Class::FloatFromInt, 5),
-    (Class::FloatToInt, 157),
-    (Class::FloatWidth, 36),
-    (Class::Reinterpret, 19),
-    (Class::Jump, 2),
-    (Class::Branch, 64),
-    (Class::BrTable, 49),
-    (Class::Call, 84),
-    (Class::CallIndirect, 116),
+    (Class::IntShift, 8),
+    (Class::IntTest, 47),
+    (Class::IntCount, 10),
+    (Class::IntMul, 44),
+    (Class::IntDiv, 95),
+    (Class::Select, 15),
+    (Class::Load, 8),
+    (Class::Store, 5),
+    (Class::Float, 11),
+    (Class::FloatSign, 42),
+    (Class::FloatTest, 9),
+    (Class::FloatMul, 4),
+    (Class::FloatDiv, 62),
+    (Class::FloatSqrt, 205),
+    (Class::FloatMinMax, 35),
+    (Class::FloatRound, 25),
+    (Class::FloatFromInt, 35),
+    (Class::FloatToInt, 81),
+    (Class::FloatWidth, 30),
+    (Class::Reinterpret, 21),
+    (Class::Jump, 3),
+    (Class::Branch, 127),
+    (Class::BrTable, 76),
+    (Class::Call, 176),
+    (Class::CallIndirect, 195),
     (Class::Vector, 2),
-    (Class::VectorTwo, 27),
-    (Class::VectorWiden, 10),
-    (Class::VectorShift, 12),
-    (Class::VectorShiftBytes, 82),
-    (Class::VectorLane, 33),
-    (Class::VectorAll, 128),
+    (Class::VectorTwo, 17),
+    (Class::VectorWiden, 18),
+    (Class::VectorShift, 10),
+    (Class::VectorShiftBytes, 56),
+    (Class::VectorLane, 25),
+    (Class::VectorAll, 149),
     (Class::VectorMul, 3),
-    (Class::VectorMulWide, 47),
-    (Class::VectorMulLong, 99),
-    (Class::VectorFloat, 1),
-    (Class::VectorFloatTwo, 44),
-    (Class::VectorConvert, 37),
-    (Class::VectorRound, 246),
-    (Class::VectorDiv, 172),
-    (Class::VectorLoad, 1),
-    (Class::VectorStore, 2),
+    (Class::VectorMulWide, 28),
+    (Class::VectorMulLong, 12),
+    (Class::VectorFloat, 11),
+    (Class::VectorFloatTwo, 27),
+    (Class::VectorConvert, 33),
+    (Class::VectorRound, 146),
+    (Class::VectorDiv, 151),
+    (Class::VectorLoad, 2),
+    (Class::VectorStore, 4),
     (Class::Bulk, 352),
-    (Class::Grow, 795),
-    (Class::Table, 44),
+    (Class::Grow, 925),
+    (Class::Table, 36),
 ];
 
 /// Bytes, pages and elements.
 pub(super) const UNITS: [(Unit, u32); 8] = [
-    (Unit::MemoryFill, 4),
-    (Unit::MemoryCopy, 4),
-    (Unit::MemoryInit, 4),
+    (Unit::MemoryFill, 1),
+    (Unit::MemoryCopy, 1),
+    (Unit::MemoryInit, 1),
     (Unit::MemoryGrow, 4194304),
-    (Unit::TableFill, 36),
-    (Unit::TableCopy, 139),
-    (Unit::TableInit, 139),
-    (Unit::TableGrow, 36),
+    (Unit::TableFill, 56),
+    (Unit::TableCopy, 111),
+    (Unit::TableInit, 111),
+    (Unit::TableGrow, 56),
 ];
 
 /// A call of a host function.
-pub(super) const HOST_BASE: u32 = 6923;
+pub(super) const HOST_BASE: u32 = 8162;
 
 /// A byte that a host function copies.
-pub(super) const HOST_COPIED: u32 = 47;
+pub(super) const HOST_COPIED: u32 = 58;
 
 /// A byte of randomness.
-pub(super) const HOST_RANDOM: u32 = 19;
+pub(super) const HOST_RANDOM: u32 = 15;

@@ -76,10 +76,25 @@ pub struct Weights<'a> {
     pub function: u32,
     /// What an operator costs, by the name `wasmparser` gives it.
     pub operator: &'a dyn Fn(&str) -> u32,
+    /// What an integer comparison costs instead that decides: its answer goes straight to a `br_if`,
+    /// an `if` or a `select`, for which machines need no register.
+    pub deciding: u32,
+    /// What a `br_if` costs instead that leads back to the top of a loop: nearly all of those go where
+    /// machines expect.
+    pub back: u32,
     /// What a byte, page or element of work paid by length costs.
     pub unit: &'a dyn Fn(Unit) -> u32,
     /// What calls of host functions cost; one that is not listed costs nothing beside its `call`.
     pub hosts: &'a [HostCost],
+}
+
+/// What the weight of an operator depends on beside the operator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    /// The operator that stands behind it.
+    pub next: Option<&'a Operator<'a>>,
+    /// Whether it is a branch to the top of a loop.
+    pub back: bool,
 }
 
 /// A versioned set of weights. Immutable once released: a new one gets a new version.
@@ -88,6 +103,8 @@ pub struct CostTable {
     version: u32,
     function: u32,
     weights: Vec<u32>,
+    deciding: u32,
+    back: u32,
     units: [u32; Unit::ALL.len()],
     hosts: Vec<HostCost>,
     text: String,
@@ -100,6 +117,8 @@ static V1: LazyLock<CostTable> = LazyLock::new(|| {
         &Weights {
             function: 1,
             operator: &|name| u32::from(Class::of(name) != Class::Free),
+            deciding: 1,
+            back: 1,
             // Pages weigh nothing: what memory costs is the product of its size and the fuel spent.
             unit: &|unit| u32::from(unit != Unit::MemoryGrow),
             hosts: &[],
@@ -107,7 +126,7 @@ static V1: LazyLock<CostTable> = LazyLock::new(|| {
     )
 });
 
-static V2: LazyLock<CostTable> = LazyLock::new(|| {
+static V3: LazyLock<CostTable> = LazyLock::new(|| {
     let class = |wanted| {
         let found = fitted::CLASSES.iter().find(|(class, _)| *class == wanted);
         found.map_or(0, |(_, weight)| *weight)
@@ -118,10 +137,12 @@ static V2: LazyLock<CostTable> = LazyLock::new(|| {
     };
     let hosts = host::preview1(fitted::HOST_BASE, fitted::HOST_COPIED, fitted::HOST_RANDOM);
     CostTable::new(
-        2,
+        3,
         &Weights {
             function: fitted::FUNCTION,
             operator: &|name| class(Class::of(name)),
+            deciding: fitted::DECIDING,
+            back: fitted::BACK,
             unit: &unit,
             hosts: &hosts,
         },
@@ -140,10 +161,10 @@ impl CostTable {
         &V1
     }
 
-    /// Version 2: weights fitted to the CPU time of kernels and of guests that do one thing only.
+    /// Version 3: weights fitted to the CPU time of kernels and of guests that do one thing only.
     #[must_use]
-    pub fn v2() -> &'static Self {
-        &V2
+    pub fn v3() -> &'static Self {
+        &V3
     }
 
     /// A table of these weights, each cut to [`MAX_WEIGHT`]. Function entries, jumps and calls weigh
@@ -166,6 +187,8 @@ impl CostTable {
             version,
             function: cut(weights.function).max(1),
             weights: NAMES.iter().map(|(_, name)| operator(name)).collect(),
+            deciding: cut(weights.deciding),
+            back: cut(weights.back).max(1),
             units: Unit::ALL.map(|unit| cut((weights.unit)(unit))),
             hosts,
             text: String::new(),
@@ -185,6 +208,13 @@ impl CostTable {
                 let _ = writeln!(text, "operator {proposal} {name} {weight}");
             }
         }
+        // Where an operator stands makes no difference in tables from before there were such weights: their text stays.
+        if self.differs(|name| Class::of(name) == Class::IntTest, self.deciding) {
+            let _ = writeln!(text, "deciding {}", self.deciding);
+        }
+        if self.differs(|name| name == "BrIf", self.back) {
+            let _ = writeln!(text, "back {}", self.back);
+        }
         for (unit, weight) in Unit::ALL.iter().zip(&self.units) {
             let _ = writeln!(text, "unit {unit:?} {weight}");
         }
@@ -192,6 +222,11 @@ impl CostTable {
             let _ = writeln!(text, "host {module} {name} {base} {byte} {moved:?}");
         }
         text
+    }
+
+    /// Whether any of these operators weighs something else.
+    fn differs(&self, of: impl Fn(&str) -> bool, weight: u32) -> bool {
+        NAMES.iter().zip(&self.weights).any(|((_, name), own)| of(name) && *own != weight)
     }
 
     /// The names of the operators a guest may use, as `wasmparser` has them.
@@ -224,9 +259,15 @@ impl CostTable {
         &self.text
     }
 
-    /// The flat weight of an operator, in units of fuel.
+    /// The flat weight of an operator in its place, in units of fuel.
     #[must_use]
-    pub fn operator(&self, op: &Operator<'_>) -> u32 {
+    pub fn operator(&self, op: &Operator<'_>, place: Context<'_>) -> u32 {
+        if decides(op, place.next) {
+            return self.deciding;
+        }
+        if place.back && matches!(op, Operator::BrIf { .. }) {
+            return self.back;
+        }
         // Operators outside the profile never get past validation; 1 keeps this function total.
         self.weights.get(position(op)).copied().unwrap_or(1)
     }
@@ -250,6 +291,13 @@ impl CostTable {
     }
 }
 
+/// Whether this is an integer comparison whose answer goes straight to an operator that decides by it.
+fn decides(op: &Operator<'_>, next: Option<&Operator<'_>>) -> bool {
+    use Operator::{BrIf, If, Select, TypedSelect};
+    let asked = matches!(next, Some(BrIf { .. } | If { .. } | Select | TypedSelect { .. }));
+    asked && Class::of(CostTable::name(op)) == Class::IntTest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,9 +317,9 @@ mod tests {
     #[test]
     fn weights_follow_the_operator() {
         let table = CostTable::v1();
-        assert_eq!(table.operator(&Operator::I32Add), 1);
-        assert_eq!(table.operator(&Operator::Nop), 0);
-        assert_eq!(table.operator(&Operator::MemoryGrow { mem: 0 }), 1);
+        assert_eq!(table.operator(&Operator::I32Add, Context::default()), 1);
+        assert_eq!(table.operator(&Operator::Nop, Context::default()), 0);
+        assert_eq!(table.operator(&Operator::MemoryGrow { mem: 0 }, Context::default()), 1);
         assert_eq!(table.unit(Unit::MemoryGrow), 0);
         assert_eq!(table.unit(Unit::TableGrow), 1);
         assert_eq!(CostTable::name(&Operator::I32Add), "I32Add");
@@ -279,8 +327,8 @@ mod tests {
 
     #[test]
     fn fitted_weights_leave_nothing_out() {
-        let table = CostTable::v2();
-        assert_eq!(table.version(), 2);
+        let table = CostTable::v3();
+        assert_eq!(table.version(), 3);
         for class in Class::ALL {
             let weighed =
                 fitted::CLASSES.iter().any(|(listed, weight)| *listed == class && *weight > 0);
@@ -309,6 +357,8 @@ mod tests {
                 &Weights {
                     function: weight,
                     operator: &|_| weight,
+                    deciding: weight,
+                    back: weight,
                     unit: &|_| weight,
                     hosts: &[host],
                 },
@@ -317,14 +367,64 @@ mod tests {
         let (least, most) = (table(0), table(u32::MAX));
         let jump = Operator::Br { relative_depth: 0 };
         assert_eq!((least.function(), most.function()), (1, MAX_WEIGHT));
-        assert_eq!((least.operator(&jump), most.operator(&jump)), (1, MAX_WEIGHT));
+        assert_eq!(
+            (least.operator(&jump, Context::default()), most.operator(&jump, Context::default())),
+            (1, MAX_WEIGHT)
+        );
         let add = Operator::I32Add;
-        assert_eq!((least.operator(&add), most.operator(&add)), (0, MAX_WEIGHT));
+        assert_eq!(
+            (least.operator(&add, Context::default()), most.operator(&add, Context::default())),
+            (0, MAX_WEIGHT)
+        );
+        let decided = |table: &CostTable| {
+            table
+                .operator(&Operator::I32Eqz, Context { next: Some(&Operator::Select), back: false })
+        };
+        assert_eq!((decided(&least), decided(&most)), (0, MAX_WEIGHT));
+        let again = |table: &CostTable| {
+            let branch = Operator::BrIf { relative_depth: 0 };
+            table.operator(&branch, Context { next: None, back: true })
+        };
+        assert_eq!((again(&least), again(&most)), (1, MAX_WEIGHT));
         assert_eq!(most.unit(Unit::MemoryFill), MAX_WEIGHT);
         let host = least.host("m", "n").unwrap();
         assert_eq!((host.base, host.byte), (MAX_WEIGHT, MAX_WEIGHT));
         assert_eq!(least.host("m", "other"), None);
         assert_ne!(least.hash(), most.hash());
         assert!(least.text().ends_with("host m n 4194304 4194304 Given(1)\n"));
+    }
+
+    #[test]
+    fn where_an_operator_stands_can_change_its_weight() {
+        let operator = |name: &str| if Class::of(name) == Class::IntTest { 7 } else { 1 };
+        let weights = Weights {
+            function: 1,
+            operator: &operator,
+            deciding: 3,
+            back: 2,
+            unit: &|_| 1,
+            hosts: &[],
+        };
+        let table = CostTable::new(9, &weights);
+        let before = |next| Context { next: Some(next), back: false };
+        let branch = Operator::BrIf { relative_depth: 0 };
+        let then = Operator::If { blockty: wasmparser::BlockType::Empty };
+        let typed = Operator::TypedSelect { ty: wasmparser::ValType::I32 };
+        for next in [&branch, &then, &typed, &Operator::Select] {
+            assert_eq!(table.operator(&Operator::I64LtU, before(next)), 3);
+            assert_eq!(table.operator(&Operator::F64Lt, before(next)), 1);
+            assert_eq!(table.operator(&Operator::I32Add, before(next)), 1);
+        }
+        for next in [&Operator::I32Eqz, &Operator::Br { relative_depth: 0 }, &Operator::End] {
+            assert_eq!(table.operator(&Operator::I64LtU, before(next)), 7);
+        }
+        assert_eq!(table.operator(&Operator::I64LtU, Context::default()), 7);
+        let back = Context { next: None, back: true };
+        assert_eq!(
+            (table.operator(&branch, back), table.operator(&branch, Context::default())),
+            (2, 1)
+        );
+        assert_eq!(table.operator(&Operator::I32Add, back), 1);
+        assert!(table.text().contains("\ndeciding 3\nback 2\n"));
     }
 }

@@ -7,7 +7,7 @@
 use super::body::{Op, helper};
 use super::{Helper, count};
 use crate::abi;
-use crate::cost::{CostTable, Unit};
+use crate::cost::{Context, CostTable, Unit};
 use std::collections::BTreeSet;
 use wasmparser::Operator;
 
@@ -64,6 +64,8 @@ pub(super) struct Ends {
     pub join: bool,
     /// Whether one of them is that of a `br_table`.
     pub table: bool,
+    /// For a branch: whether it leads to the top of a loop.
+    pub back: bool,
 }
 
 /// Plans the charges of a function.
@@ -81,7 +83,7 @@ pub(super) fn charges(ops: &[Op<'_>], costs: &CostTable) -> Charges {
         constant: None,
     };
     for (at, op) in (0..).zip(ops) {
-        pass.operator(at, op);
+        pass.operator(at, op, ops.get(at as usize + 1));
     }
     pass.close(count(ops.len()), ChargeKind::Plain);
     pass.done
@@ -93,24 +95,24 @@ fn ends(ops: &[Op<'_>]) -> Vec<Ends> {
     for (at, op) in ops.iter().enumerate() {
         let mut reach = |depth: u32, table: bool| {
             let target = open.len().checked_sub(depth as usize + 1);
-            if let Some(target) = target.and_then(|target| open.get_mut(target)) {
-                target.join |= op.live;
-                target.table |= op.live && table;
-            }
+            let Some(target) = target.and_then(|target| open.get_mut(target)) else { return false };
+            target.join |= op.live;
+            target.table |= op.live && table;
+            target.open.is_some_and(|at| matches!(ops[at].op, Operator::Loop { .. }))
         };
         match &op.op {
             Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
-                reach(*relative_depth, false);
+                ends[at].back = reach(*relative_depth, false);
             }
             Operator::BrTable { targets } => {
-                targets.targets().flatten().for_each(|target| reach(target, true));
+                targets.targets().flatten().for_each(|target| _ = reach(target, true));
                 reach(targets.default(), true);
             }
             Operator::Block { .. } | Operator::Loop { .. } => {
                 open.push(Ends { open: Some(at), ..Ends::default() });
             }
             Operator::If { .. } => {
-                open.push(Ends { open: Some(at), join: true, table: false });
+                open.push(Ends { open: Some(at), join: true, ..Ends::default() });
             }
             Operator::End => {
                 let mut end = open.pop().unwrap_or_default();
@@ -133,9 +135,11 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn operator(&mut self, at: u32, op: &Op<'_>) {
+    fn operator(&mut self, at: u32, op: &Op<'_>, next: Option<&Op<'_>>) {
         if op.live {
-            self.open.cost += i64::from(self.costs.operator(&op.op));
+            let back = self.done.ends[at as usize].back;
+            let place = Context { next: next.map(|op| &op.op), back };
+            self.open.cost += i64::from(self.costs.operator(&op.op, place));
         }
         self.segment(at, &op.op);
         self.constant = match op.op {

@@ -13,6 +13,8 @@ fn table(moved: Moved) -> CostTable {
         &Weights {
             function: 1,
             operator: &|name| u32::from(name == "Call"),
+            deciding: 0,
+            back: 0,
             unit: &|_| 0,
             hosts: &[host("next", 50, Moved::Nothing), host("move", 20, moved)],
         },
