@@ -66,6 +66,7 @@ struct Section {
     listen: Option<SocketAddr>,
     network: Option<String>,
     public: Option<String>,
+    shared: Option<String>,
     admission: Option<String>,
     operators: Option<Vec<String>>,
 }
@@ -123,6 +124,10 @@ impl Resolved {
         self.settings.public.clone().or_else(|| self.section.public.clone())
     }
 
+    fn shared(&self) -> Option<String> {
+        self.settings.shared.clone().or_else(|| self.section.shared.clone())
+    }
+
     fn admission(&self) -> String {
         let said = self.settings.admission.clone().or_else(|| self.section.admission.clone());
         said.unwrap_or_else(|| "open".to_owned())
@@ -146,6 +151,7 @@ impl Resolved {
         })?;
         let mut options = Options::new(self.listen(), self.data(), network);
         options.origin = self.public();
+        options.shared = self.shared().as_deref().map(reached).transpose()?;
         if let Some(place) = self.database()? {
             options.database = place;
         }
@@ -172,12 +178,13 @@ impl Resolved {
             Place::Server(server) => server.to_string(),
         });
         let operators = Some(self.operators().join(",")).filter(|text| !text.is_empty());
-        let all: [(&'static str, Option<String>, bool); 7] = [
+        let all: [(&'static str, Option<String>, bool); 8] = [
             ("data", Some(self.data().display().to_string()), file.data.is_some()),
             ("database", database, file.database.is_some()),
             ("listen", Some(self.listen().to_string()), file.listen.is_some()),
             ("network", Some(self.network()), file.network.is_some()),
             ("public", self.public(), file.public.is_some()),
+            ("shared", self.shared(), file.shared.is_some()),
             ("admission", Some(self.admission()), file.admission.is_some()),
             ("operators", operators, file.operators.is_some()),
         ];
@@ -191,6 +198,18 @@ impl Resolved {
             Shown { name, value, origin }
         });
         Ok(shown.collect())
+    }
+}
+
+/// Where others reach a coordinator: scheme, host and port, and nothing behind them.
+fn reached(text: &str) -> Result<String, Usage> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.map(|rest| rest.trim_end_matches('/'));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(Usage(format!("shared {text}: http://HOST:PORT or https://HOST:PORT"))),
     }
 }
 

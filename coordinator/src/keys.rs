@@ -65,6 +65,17 @@ pub fn load_or_create(directory: &Path) -> Result<Keypair, KeyError> {
     }
 }
 
+/// Another secret of whoever has the key in `directory`, which says nothing of the key.
+///
+/// # Errors
+/// As [`load_or_create`].
+pub(crate) fn derive(directory: &Path, what: &str) -> Result<[u8; 32], KeyError> {
+    load_or_create(directory)?;
+    let path = directory.join(KEY_FILE);
+    let bytes = fs::read(&path).map_err(|source| KeyError::Io { path, source })?;
+    Ok(blake3::derive_key(what, &bytes))
+}
+
 fn read_key(path: &Path, bytes: &[u8]) -> Result<Keypair, KeyError> {
     let metadata =
         fs::metadata(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;

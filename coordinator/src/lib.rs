@@ -10,6 +10,7 @@ pub mod check;
 mod clock;
 mod connections;
 pub mod events;
+mod group;
 mod http;
 pub mod keys;
 pub mod metrics;

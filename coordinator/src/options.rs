@@ -63,6 +63,8 @@ pub struct Options {
     pub data: PathBuf,
     /// The database.
     pub database: Place,
+    /// Where other coordinators on the same database reach this one, if it shares it: scheme, host and port.
+    pub shared: Option<String>,
     /// Name of the network.
     pub network: Network,
     /// Who may join.
@@ -85,6 +87,7 @@ impl Options {
             listen,
             origin: None,
             database: Place::File(data.join("tallymill.db")),
+            shared: None,
             data,
             network,
             admission: Admission::Open,

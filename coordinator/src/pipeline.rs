@@ -6,6 +6,8 @@
 //! probes until the database takes writes again and loads a new engine. Dropping all handles ends the thread after what
 //! was queued is committed.
 
+mod error;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +16,15 @@ use std::time::{Duration, Instant};
 use tallymill_engine::{Command, Config, Engine, JobView, NetworkView, Reply, Step, Token};
 use tallymill_ledger::Amount;
 use tallymill_protocol::{AttemptId, Digest, HostId, JobId, Manifest, Micros};
-use tallymill_storage::{CommitError, Commits, Identity, Snapshot};
+use tallymill_storage::{CommitError, Commits, Identity, LoadError, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::events::Events;
 use crate::metrics::{Abandoned, Metrics};
+
+pub use error::PipelineError;
 
 /// Commands decided into one batch at most.
 const MAX_BATCH: usize = 1_024;
@@ -147,33 +151,6 @@ impl Pipeline {
         self.queue.try_send(input(caller)).map_err(|_| Unavailable)?;
         answer.await.map_err(|_| Unavailable)?
     }
-}
-
-/// Why there is no engine, or no longer.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// The database cannot be read.
-    #[error("failed to load the database")]
-    Load(#[from] tallymill_storage::LoadError),
-    /// What it says contradicts itself.
-    #[error("failed to start the engine")]
-    Engine(#[from] tallymill_engine::LoadError),
-    /// Something acknowledged is no longer there: going on would pay twice.
-    #[error("the database ends at commit {found}, but commit {acknowledged} was acknowledged")]
-    Lost {
-        /// Last commit found.
-        found: u64,
-        /// Last commit that was answered for.
-        acknowledged: u64,
-    },
-    /// It panicked: what it decided last was never committed.
-    #[error(
-        "the engine's thread panicked; start the coordinator again, and report what its log says"
-    )]
-    Panicked,
-    /// No thread or no runtime for it.
-    #[error("failed to start the engine's thread")]
-    Thread(#[from] std::io::Error),
 }
 
 /// What the thread needs beside its queue.
@@ -434,7 +411,7 @@ impl Worker {
         let mut pause = PROBE.0;
         loop {
             while inputs.try_recv().is_ok() {}
-            if let Some(snapshot) = self.reload().await {
+            if let Some(snapshot) = self.reload().await? {
                 if snapshot.sequence < self.acknowledged {
                     let (found, acknowledged) = (snapshot.sequence, self.acknowledged);
                     return Err(PipelineError::Lost { found, acknowledged });
@@ -452,16 +429,24 @@ impl Worker {
 
     /// What the database holds, if it takes writes. In the runtime of commits: a connection that is opened now is theirs,
     /// and the thread's own runtime has no sockets.
-    async fn reload(&self) -> Option<Snapshot> {
+    async fn reload(&self) -> Result<Option<Snapshot>, PipelineError> {
         let store = Arc::clone(&self.parts.store);
         let load = self.store_runtime.spawn(async move {
-            store.probe().await.ok()?;
-            store.load().await.ok()
+            match store.probe().await {
+                Ok(()) => {}
+                Err(CommitError::Fenced { epoch }) => return Err(PipelineError::Fenced { epoch }),
+                Err(_) => return Ok(None),
+            }
+            match store.load().await {
+                Ok(snapshot) => Ok(Some(snapshot)),
+                Err(LoadError::Fenced { epoch }) => Err(PipelineError::Fenced { epoch }),
+                Err(LoadError::Read(_)) => Ok(None),
+            }
         });
         match load.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(loaded) => loaded,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            Err(Err(_ends)) => None,
+            Err(Err(_ends)) => Ok(None),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tallymill_engine::{Config, rows::Identity};
 use tallymill_protocol::Keypair;
 use tallymill_storage::Store;
@@ -13,11 +14,12 @@ use tokio::task::JoinHandle;
 
 use crate::blobs::{BlobError, BlobStore};
 use crate::connections;
+use crate::group;
 use crate::http::{self, App};
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::pipeline::{self, Parts, PipelineError};
+use crate::pipeline::{self, Parts, Pipeline, PipelineError};
 use crate::quota::Quota;
 use crate::tokens::Tokens;
 
@@ -49,7 +51,7 @@ pub enum ServiceError {
     Pipeline(#[from] PipelineError),
 }
 
-fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ServiceError {
+pub(crate) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> ServiceError {
     move |source| ServiceError::Io { action, source }
 }
 
@@ -65,6 +67,16 @@ pub struct Handle {
 }
 
 impl Handle {
+    pub(crate) const fn new(
+        addr: SocketAddr,
+        key: tallymill_protocol::Key,
+        stop: watch::Sender<bool>,
+        served: JoinHandle<()>,
+        ended: oneshot::Receiver<Result<(), PipelineError>>,
+    ) -> Self {
+        Self { addr, key, stop, served, ended }
+    }
+
     /// Turns /readyz false, stops leasing, ends long polls and event streams, answers what is under way within
     /// [`DRAIN`], and ends; connections that take longer are cut.
     ///
@@ -104,6 +116,9 @@ pub async fn start(options: Options) -> Result<Handle, ServiceError> {
     std::fs::create_dir_all(&options.data).map_err(io("make the data directory"))?;
     let key = keys::load_or_create(&options.data)?;
     let identity = Identity { network: options.network.clone(), coordinator: key.public().into() };
+    if let Some(address) = options.shared.clone() {
+        return group::start(options, address, identity).await;
+    }
     let store = options.database.open(&identity).await?;
     start_with(options, key, store).await
 }
@@ -117,12 +132,50 @@ pub async fn start_with(
     key: Keypair,
     store: Arc<dyn Store>,
 ) -> Result<Handle, ServiceError> {
+    let metrics = Arc::new(Metrics::default());
+    let (stop, stopped) = watch::channel(false);
+    let (listen, bounds, public) = (options.listen, options.bounds, key.public());
+    let served = engine_with(options, key, store, Arc::clone(&metrics), stopped.clone()).await?;
+    let listener = TcpListener::bind(listen).await.map_err(io("listen"))?;
+    let addr = listener.local_addr().map_err(io("listen"))?;
+    let Served { router, ended, .. } = served;
+    let served = tokio::spawn(connections::serve(listener, router, bounds, metrics, stopped));
+    Ok(Handle { addr, key: public, stop, served, ended })
+}
+
+/// An engine and what reaches it.
+pub(crate) struct Served {
+    /// Answers requests.
+    pub(crate) router: Router,
+    /// The engine.
+    pub(crate) pipeline: Pipeline,
+    /// Its end.
+    pub(crate) ended: oneshot::Receiver<Result<(), PipelineError>>,
+}
+
+/// Starts an engine with the key in the data directory on this database; it drains once `stopped` says so.
+pub(crate) async fn engine(
+    options: Options,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    stopped: watch::Receiver<bool>,
+) -> Result<Served, ServiceError> {
+    let key = keys::load_or_create(&options.data)?;
+    engine_with(options, key, store, metrics, stopped).await
+}
+
+async fn engine_with(
+    options: Options,
+    key: Keypair,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    stopped: watch::Receiver<bool>,
+) -> Result<Served, ServiceError> {
     let identity = Identity { network: options.network.clone(), coordinator: key.public().into() };
     let grants = options.grants(identity.coordinator);
     let mut config = Config::new(grants, options.operators.clone(), keys::random()?);
     config.admission = options.admission;
     let (queue, events) = (options.bounds.queue, options.bounds.events);
-    let metrics = Arc::new(Metrics::default());
     let parts = Parts {
         store: Arc::<dyn Store>::clone(&store),
         identity,
@@ -133,11 +186,8 @@ pub async fn start_with(
     };
     let running = pipeline::start(parts).await?;
     let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
-    let listener = TcpListener::bind(options.listen).await.map_err(io("listen"))?;
-    let addr = listener.local_addr().map_err(io("listen"))?;
-    let (stop, stopped) = watch::channel(false);
-    let public = key.public();
-    let bounds = options.bounds;
+    let (public, bounds) = (key.public(), options.bounds);
+    let pipeline = running.pipeline.clone();
     let tokens = Tokens::new(keys::random()?, public, bounds.session).with_links(bounds.link);
     let app = Arc::new(App {
         options,
@@ -149,12 +199,10 @@ pub async fn start_with(
         quota: Quota::default(),
         tokens,
         epoch: running.epoch,
-        stopping: stopped.clone(),
-        metrics: Arc::clone(&metrics),
+        stopping: stopped,
+        metrics,
         tables: http::work::Tables::default(),
         books: std::sync::Mutex::default(),
     });
-    let router = http::router(&app);
-    let served = tokio::spawn(connections::serve(listener, router, bounds, metrics, stopped));
-    Ok(Handle { addr, key: public, stop, served, ended: running.ended })
+    Ok(Served { router: http::router(&app), pipeline, ended: running.ended })
 }

@@ -63,6 +63,12 @@ pub enum OpenError {
         /// What it must be.
         expected: &'static str,
     },
+    /// Several coordinators were to share a file.
+    #[error("share the database {path}: coordinators share one on a PostgreSQL server, not a file")]
+    Alone {
+        /// The file.
+        path: String,
+    },
     /// A fact about the database that makes no sense.
     #[error(transparent)]
     Corrupt(#[from] CorruptRow),

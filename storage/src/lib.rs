@@ -27,8 +27,8 @@ pub use sqlite::{DatabaseFile, Facts, SqliteStore};
 pub use tallymill_engine::rows::{self, Batch, Identity, Snapshot};
 pub use traits::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, Commits, Decided, Durability, Hosts, JobFilter,
-    Jobs, Keys, Leaf, Ledger, LedgerAudit, MAX_PAGE, Offence, Page, Reports, Rule, Store, Tasks,
-    TransferFilter,
+    Jobs, Keys, Leaf, Ledger, LedgerAudit, MAX_PAGE, Offence, Page, Reports, Rule, Seat, Sitter,
+    Store, Taken, Tasks, TransferFilter,
 };
 
 use tallymill_protocol::Micros;

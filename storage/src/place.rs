@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tallymill_engine::rows::Identity;
 
-use crate::{OpenError, PlaceError, PostgresStore, Server, SqliteStore, Store};
+use crate::{OpenError, PlaceError, PostgresStore, Seat, Server, SqliteStore, Store, postgres};
 
 /// Where a database is.
 #[derive(Debug, Clone)]
@@ -27,6 +27,17 @@ impl Place {
             Self::File(path) => Arc::new(SqliteStore::open(path, identity).await?),
             Self::Server(server) => Arc::new(PostgresStore::connect(server, identity).await?),
         })
+    }
+
+    /// The seat of the database, for coordinators that take over from each other. Its schema is brought up to date.
+    ///
+    /// # Errors
+    /// When it cannot be used, belongs to somebody else, or is a file.
+    pub async fn seat(&self, identity: &Identity) -> Result<Arc<dyn Seat>, OpenError> {
+        match self {
+            Self::File(path) => Err(OpenError::Alone { path: path.display().to_string() }),
+            Self::Server(server) => Ok(Arc::new(postgres::seat(server, identity).await?)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Lists come in pages by key: `after` is the key of the last row seen, `limit` is cut to [`MAX_PAGE`].
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tallymill_engine::rows::{
     AccountRow, AdminRow, BalanceRow, Batch, BlobRow, HostRow, JobRow, JobState, KeyRow, OnceRow,
@@ -14,7 +15,7 @@ use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, SignedBytes, TaskIndex,
 };
 
-use crate::{CommitError, LoadError, ReadError};
+use crate::{CommitError, LoadError, OpenError, ReadError};
 
 /// Most rows in one page.
 pub const MAX_PAGE: u32 = 1_000;
@@ -341,6 +342,45 @@ pub trait Blobs: Send + Sync {
 
     /// Bytes that an account uploaded first.
     fn blob_bytes(&self, account: AccountId) -> Answer<'_, u64>;
+}
+
+/// Who has the seat of a database that several coordinators share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sitter {
+    /// Where the others reach it; empty if it shares with nobody.
+    pub address: String,
+    /// In which epoch it commits.
+    pub epoch: u64,
+    /// Grows while it answers.
+    pub beat: u64,
+}
+
+/// A seat that was taken.
+pub struct Taken {
+    /// In which epoch whoever took it commits.
+    pub epoch: u64,
+    /// The database.
+    pub store: Arc<dyn Store>,
+}
+
+/// The seat of a database that several coordinators share: one of them has it and commits, the others stand by.
+pub trait Seat: Send + Sync {
+    /// Who has it.
+    fn sitter(&self) -> Answer<'_, Option<Sitter>>;
+
+    /// Takes it, with all shards in a new epoch, from the one that was seen last; `None` if that has moved since, or
+    /// another one was quicker.
+    fn take<'a>(
+        &'a self,
+        seen: Option<&'a Sitter>,
+        address: &'a str,
+    ) -> Answer<'a, Option<Taken>, OpenError>;
+
+    /// Shows the others that it answers; false when the seat is no longer that of `epoch`.
+    fn beat(&self, epoch: u64) -> Answer<'_, bool>;
+
+    /// Leaves it to whoever stands by.
+    fn leave(&self, epoch: u64) -> Answer<'_, ()>;
 }
 
 /// Everything a coordinator needs of its database; held as `Arc<dyn Store>`.

@@ -39,6 +39,10 @@ pub struct Settings {
     /// Address that clients dial, when it is not the one listened on.
     #[arg(long, env = "TALLYMILL_PUBLIC")]
     pub public: Option<String>,
+    /// Where other coordinators on the same database reach this one (http://HOST:PORT): one of them serves, the others
+    /// stand by, pass requests on to it, and take over when it stops. All have the same key and blobs.
+    #[arg(long, env = "TALLYMILL_SHARED", value_name = "URL")]
+    pub shared: Option<String>,
     /// Who may join: open, approved or closed [default: open].
     #[arg(long, env = "TALLYMILL_ADMISSION")]
     pub admission: Option<String>,
@@ -48,13 +52,14 @@ pub struct Settings {
 }
 
 /// Variables of the settings.
-pub const VARIABLES: [&str; 8] = [
+pub const VARIABLES: [&str; 9] = [
     "TALLYMILL_CONFIG",
     "TALLYMILL_DATA",
     DATABASE,
     "TALLYMILL_LISTEN",
     "TALLYMILL_NETWORK",
     "TALLYMILL_PUBLIC",
+    "TALLYMILL_SHARED",
     "TALLYMILL_ADMISSION",
     "TALLYMILL_OPERATORS",
 ];

@@ -10,6 +10,8 @@ mod edge;
 #[cfg(test)]
 mod failing;
 #[cfg(test)]
+mod group;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod pipeline;

@@ -252,7 +252,7 @@ fn a_run_stopped_before_it_begins_ends_at_its_first_look() {
     let result = with_stack(|| run_task(&spin, &task(job(), b""), &pulse)).unwrap().unwrap();
     assert_eq!(result.outcome, Outcome::Stopped);
     // Its function was entered; what follows in it costs as much again at most.
-    let entry = u64::from(tallymill_sandbox::profile().costs.function());
+    let entry = u64::from(profile().costs.function());
     assert!((entry..=2 * entry).contains(&result.fuel), "{}", result.fuel);
 }
 

@@ -18,10 +18,10 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, Postgres};
 use sqlx::{Arguments as _, AssertSqlSafe};
 use tallymill_engine::rows::Identity;
 
-use crate::OpenError;
 use crate::records::Record;
 use crate::sql::value::{Cells, Value};
-use crate::sql::{Backend, Opened, Pending, ROWS, SqlStore, Told, sql, statements};
+use crate::sql::{Backend, Opened, Pending, ROWS, SqlSeat, SqlStore, Told, sql, statements};
+use crate::{OpenError, Seat};
 
 pub use place::{PlaceError, Server};
 
@@ -61,6 +61,10 @@ const SETTINGS: [(&str, &str); 9] = [
 /// What the session of commits sets besides.
 const WRITER: [(&str, &str); 1] = [("enable_seqscan", "off")];
 
+/// What the sessions of those set who take over from each other. A process that stands still in the middle of a commit holds
+/// its shards until the server ends its session.
+const SHARED: [(&str, &str); 1] = [("idle_in_transaction_session_timeout", "2s")];
+
 /// What a database must say about itself: setting and value.
 const DEMANDS: [(&str, &str); 3] =
     [("synchronous_commit", "on"), ("fsync", "on"), ("server_encoding", "UTF8")];
@@ -79,6 +83,24 @@ impl SqlStore<Postgres> {
     pub async fn connect(server: &Server, identity: &Identity) -> Result<Self, OpenError> {
         Self::take(opened(server, PATIENCE), identity).await
     }
+}
+
+/// The seat of a database, for coordinators that take over from each other.
+///
+/// # Errors
+/// As [`PostgresStore::connect`].
+pub(crate) async fn seat(
+    server: &Server,
+    identity: &Identity,
+) -> Result<impl Seat + use<>, OpenError> {
+    let server = server.clone();
+    SqlSeat::<Postgres>::open(identity, move || shared(&server)).await
+}
+
+/// The sessions of a store on a database that is shared.
+fn shared(server: &Server) -> Opened<Postgres> {
+    let opened = opened(server, PATIENCE);
+    Opened { writer: opened.writer.options(SHARED), ..opened }
 }
 
 /// The sessions of a store.

@@ -248,3 +248,12 @@ async fn a_commit_and_a_read_that_take_too_long_are_given_up() {
     store.commit(&Batch { sequence: sequence + 1, ..Batch::default() }).await.unwrap();
     store.blob(digest).await.unwrap();
 }
+
+#[tokio::test]
+async fn whoever_shares_a_database_loses_a_session_that_stands_still() {
+    let opened = super::shared(&server());
+    let mut connection = opened.writer.connect().await.unwrap();
+    let shown = "SHOW idle_in_transaction_session_timeout";
+    let limit: String = sqlx::query_scalar(shown).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(limit, "2s");
+}

@@ -35,6 +35,7 @@ plain!(
     (i64,),
     (i64, i64),
     (String,),
+    (String, i64, i64),
     (Vec<u8>,),
     (Vec<u8>, i64),
     (Vec<u8>, i64, i64),

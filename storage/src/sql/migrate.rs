@@ -7,7 +7,7 @@ use super::backend::failed;
 use super::bulk::bulk;
 use super::value::{cells, put};
 use super::{Backend, Hold, sql};
-use crate::{CommitError, CorruptRow, OpenError, SHARDS};
+use crate::{CommitError, CorruptRow, OpenError, SHARDS, Sitter};
 
 /// Every migration in order, with its number.
 pub(crate) const MIGRATIONS: &[(i64, &str)] = &[
@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str)] = &[
     (4, include_str!("../../../migrations/0004_faults.sql")),
     (5, include_str!("../../../migrations/0005_neighbourhoods.sql")),
     (6, include_str!("../../../migrations/0006_packs.sql")),
+    (7, include_str!("../../../migrations/0007_seat.sql")),
 ];
 
 /// A transaction beside which no other one prepares this database.
@@ -87,27 +88,81 @@ async fn apply<B: Backend>(
     transaction.commit().await
 }
 
+/// With what right the shards are taken.
+pub(super) enum Claim<'a> {
+    /// Whoever starts on a database of its own takes it.
+    Own,
+    /// Whoever stands by takes the seat of the one that it saw last, if that has done nothing since.
+    Seen {
+        /// Who had the seat, if anybody.
+        seen: Option<&'a Sitter>,
+        /// Where others reach the one that takes it.
+        address: &'a str,
+    },
+}
+
+/// Checks whose database it is; in a new one that is written down.
+pub(super) async fn check<B: Backend>(
+    connection: &mut B::Connection,
+    identity: &Identity,
+) -> Result<(), OpenError> {
+    let failed = refused("owner");
+    let mut transaction = alone::<B>(connection).await.map_err(&failed)?;
+    ours(&mut transaction, identity).await?;
+    transaction.commit().await.map_err(&failed)
+}
+
+async fn ours<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    identity: &Identity,
+) -> Result<(), OpenError> {
+    belongs(tx, "network", identity.network.as_str().as_bytes(), text).await?;
+    belongs(tx, "coordinator", &identity.coordinator.0, hex).await
+}
+
 /// Checks whose database it is, and takes its shards in a new epoch. It waits for a commit of whoever holds them now.
+/// `None` if somebody else was quicker.
 pub(super) async fn take<B: Backend>(
     connection: &mut B::Connection,
     identity: &Identity,
-) -> Result<Hold, OpenError> {
+    claim: Claim<'_>,
+) -> Result<Option<Hold>, OpenError> {
     let failed = refused("shards");
     let mut transaction = alone::<B>(connection).await.map_err(&failed)?;
-    belongs(&mut transaction, "network", identity.network.as_str().as_bytes(), text).await?;
-    belongs(&mut transaction, "coordinator", &identity.coordinator.0, hex).await?;
+    ours(&mut transaction, identity).await?;
     let last = number(&mut transaction, sql!("shard/last_epoch")).await.map_err(&failed)?;
     let corrupt =
         || CorruptRow { table: "shard", column: "epoch".to_owned(), key: "highest".to_owned() };
     let epoch = u64::try_from(last).map_err(|_| corrupt())?.saturating_add(1);
     let hold = Hold { owner: identity.coordinator, epoch };
+    if sit(&mut transaction, epoch, claim).await.map_err(&failed)? == 0 {
+        return Ok(None);
+    }
     let shards: Vec<u8> = (0..SHARDS).collect();
     bulk!("shard", "take")
         .run(&mut transaction, &shards, |shard, cells| put!(cells; *shard, hold.owner, hold.epoch))
         .await
         .map_err(|error| failed(source(error)))?;
     transaction.commit().await.map_err(&failed)?;
-    Ok(hold)
+    Ok(Some(hold))
+}
+
+/// Takes the seat; says how many seats that were.
+async fn sit<B: Backend>(
+    tx: &mut Transaction<'_, B>,
+    epoch: u64,
+    claim: Claim<'_>,
+) -> Result<u64, sqlx::Error> {
+    match claim {
+        Claim::Own => B::execute(tx, sql!("seat/take"), cells!["", epoch]).await,
+        Claim::Seen { seen: None, address } => {
+            B::execute(tx, sql!("seat/take_first"), cells![address, epoch]).await
+        }
+        Claim::Seen { seen: Some(seen), address } => {
+            let cells = cells![address, epoch, seen.epoch, seen.beat];
+            B::execute(tx, sql!("seat/take_from"), cells).await
+        }
+    }
 }
 
 fn refused(what: &'static str) -> impl Fn(sqlx::Error) -> OpenError {

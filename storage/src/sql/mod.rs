@@ -13,6 +13,7 @@ mod lent;
 mod load;
 mod migrate;
 mod read;
+mod seat;
 mod store;
 pub(crate) mod value;
 mod write;
@@ -24,6 +25,7 @@ pub(crate) use load::many;
 pub(crate) use load::plain;
 pub(crate) use migrate::{MIGRATIONS, run as migrate};
 pub(crate) use read::full;
+pub(crate) use seat::SqlSeat;
 pub use store::SqlStore;
 
 /// The text of the query in `sql/NAME.sql`.

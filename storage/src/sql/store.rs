@@ -11,6 +11,7 @@ use tallymill_engine::rows::{Batch, Identity, Snapshot};
 use tokio::sync::Mutex;
 
 use super::backend::{LONGER, connect, failed, late};
+use super::migrate::Claim;
 use super::{Backend, Hold, Opened, Options, Pending, Told, load, migrate, write};
 use crate::{Answer, CommitError, Commits, Durability, LoadError, OpenError};
 
@@ -52,19 +53,28 @@ impl<B: Backend> SqlStore<B> {
     /// Brings the schema up to date and takes the shards in a new epoch.
     pub(crate) fn take(opened: Opened<B>, identity: &Identity) -> Pending<'_, Self, OpenError> {
         Box::pin(async move {
-            let Opened { place, writer: options, readers, turn, patience } = opened;
+            let place = opened.place.clone();
             let refused = |source| OpenError::Database { path: place.clone(), source };
-            let mut connection = connect::<B>(&options, patience).await.map_err(refused)?;
+            let mut connection =
+                connect::<B>(&opened.writer, opened.patience).await.map_err(refused)?;
             B::durable(&mut connection, &place).await?;
             migrate::run::<B>(&mut connection, migrate::MIGRATIONS).await?;
-            let hold = migrate::take::<B>(&mut connection, identity).await?;
-            let pool = PoolOptions::new().max_connections(READERS).acquire_timeout(turn);
-            // As they are needed: the writer has shown that the place can be reached.
-            let readers = pool.connect_lazy_with(readers);
-            tracing::info!(place, epoch = hold.epoch, "database opened");
-            let writer = Mutex::new(Writer { options, patience, connection: Some(connection) });
-            Ok(Self { hold, writer, readers, patience })
+            let hold = migrate::take::<B>(&mut connection, identity, Claim::Own).await?;
+            // Nobody is asked whether the seat is free.
+            let hold = hold.ok_or_else(|| refused(sqlx::Error::RowNotFound))?;
+            Ok(Self::held(opened, connection, hold))
         })
+    }
+
+    /// The store of whoever holds the shards, which writes by this connection.
+    pub(super) fn held(opened: Opened<B>, connection: B::Connection, hold: Hold) -> Self {
+        let Opened { place, writer: options, readers, turn, patience } = opened;
+        let pool = PoolOptions::new().max_connections(READERS).acquire_timeout(turn);
+        // As they are needed: the writer has shown that the place can be reached.
+        let readers = pool.connect_lazy_with(readers);
+        tracing::info!(place, epoch = hold.epoch, "database opened");
+        let writer = Mutex::new(Writer { options, patience, connection: Some(connection) });
+        Self { hold, writer, readers, patience }
     }
 
     /// The epoch in which this handle commits.

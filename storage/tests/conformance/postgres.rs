@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use tallymill_engine::rows::{Batch, JobRow, JobState};
 use tallymill_protocol::Digest;
-use tallymill_storage::{Blobs, CommitError, Commits, Jobs, OpenError, PostgresStore};
+use tallymill_storage::{Blobs, CommitError, Commits, Jobs, OpenError, Place, PostgresStore, Seat};
 
 use crate::world::{
     Backend, Postgres, blob, empty, everything, identity, is_conflict, job, job_id,
@@ -259,4 +259,65 @@ async fn a_server_is_believed_only_with_its_certificate_where_that_is_asked_for(
     let elsewhere = Postgres(plain.replace("127.0.0.1", "localhost") + &parameters);
     let named = format!("{:?}", elsewhere.open_as(&identity()).await.err()).to_lowercase();
     assert!(named.contains("certificate"), "it has another name: {named}");
+}
+
+/// The seat of a database, as one of several coordinators sees it.
+async fn seat(world: &Postgres) -> Arc<dyn Seat> {
+    let place: Place = world.0.parse().unwrap();
+    place.seat(&identity()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_seat_is_taken_once_from_whoever_shows_no_life() {
+    let world = Postgres::new().await;
+    let [one, other] = [seat(&world).await, seat(&world).await];
+    assert_eq!(one.sitter().await.unwrap(), None, "nobody has it in a new database");
+    let first = one.take(None, "http://one").await.unwrap().unwrap();
+    assert!(other.take(None, "http://other").await.unwrap().is_none(), "somebody was quicker");
+    first.store.load().await.unwrap();
+    first.store.commit(&everything()).await.unwrap();
+    let seen = other.sitter().await.unwrap().unwrap();
+    assert_eq!((seen.address.as_str(), seen.epoch, seen.beat), ("http://one", first.epoch, 0));
+    assert!(one.beat(first.epoch).await.unwrap());
+    let late = other.take(Some(&seen), "http://other").await.unwrap();
+    assert!(late.is_none(), "it showed life after that look");
+    let seen = other.sitter().await.unwrap().unwrap();
+    assert_eq!(seen.beat, 1);
+    let second = other.take(Some(&seen), "http://other").await.unwrap().unwrap();
+    assert!(second.epoch > first.epoch);
+    assert!(!one.beat(first.epoch).await.unwrap(), "its time is over");
+    one.leave(first.epoch).await.unwrap();
+    assert_eq!(one.sitter().await.unwrap().unwrap().epoch, second.epoch, "not its to leave");
+    let stale = first.store.commit(&empty(2)).await;
+    assert!(matches!(stale, Err(CommitError::Fenced { .. })), "{stale:?}");
+    assert_eq!(second.store.load().await.unwrap().sequence, 1, "with all that was committed");
+    second.store.commit(&empty(2)).await.unwrap();
+    other.leave(second.epoch).await.unwrap();
+    assert_eq!(one.sitter().await.unwrap(), None);
+    assert!(one.take(None, "http://one").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn one_that_stands_still_in_a_commit_keeps_nobody_from_its_seat() {
+    let world = Postgres::new().await;
+    let [one, other] = [seat(&world).await, seat(&world).await];
+    let first = one.take(None, "http://one").await.unwrap().unwrap();
+    let seen = other.sitter().await.unwrap();
+    // As a process holds its shards that is stopped between two statements of a commit.
+    let mut beside = world.beside().await;
+    sqlx::query("SET idle_in_transaction_session_timeout = '2s'")
+        .execute(&mut beside)
+        .await
+        .unwrap();
+    let mut held = beside.begin().await.unwrap();
+    sqlx::query("SELECT shard FROM shard FOR UPDATE").execute(&mut *held).await.unwrap();
+    let mut taken = None;
+    for _ in 0..3 {
+        taken = other.take(seen.as_ref(), "http://other").await.ok().flatten();
+        if taken.is_some() {
+            break;
+        }
+    }
+    assert!(taken.unwrap().epoch > first.epoch);
+    assert!(held.commit().await.is_err(), "the server ended its session");
 }

@@ -131,6 +131,7 @@ pub fn command(folder: &Path) -> Command {
         "TALLYMILL_LISTEN",
         "TALLYMILL_NETWORK",
         "TALLYMILL_PUBLIC",
+        "TALLYMILL_SHARED",
         "TALLYMILL_ADMISSION",
         "TALLYMILL_OPERATORS",
     ] {

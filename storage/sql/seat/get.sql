@@ -1,0 +1,1 @@
+SELECT address, epoch, beat FROM seat WHERE id = 1
