@@ -43,6 +43,9 @@ pub struct Common {
     /// The coordinator's address.
     #[arg(long, global = true, env = "TALLYMILL_URL", default_value = "http://127.0.0.1:7411")]
     pub url: String,
+    /// Certificates of authorities (PEM) to trust over https, beside those of this system.
+    #[arg(long, global = true, env = "TALLYMILL_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Your key file; made when it does not exist.
     #[arg(long, global = true, env = "TALLYMILL_KEY")]
     pub key: Option<PathBuf>,
@@ -110,6 +113,9 @@ pub struct DevArgs {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7411")]
     pub listen: std::net::SocketAddr,
+    /// Speak plain HTTP also where others can reach it.
+    #[arg(long)]
+    pub allow_plain_http: bool,
     /// Credits granted to your account.
     #[arg(long, default_value_t = 25_000)]
     pub credits: u32,

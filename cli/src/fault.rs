@@ -5,7 +5,8 @@ use tallymill_sdk::Error;
 /// Exit code of an error.
 pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
-        Some(Error::Unreachable { .. } | Error::Busy(_)) => 4,
+        Some(Error::Unreachable { .. } | Error::Tls { .. } | Error::Busy(_)) => 4,
+        Some(Error::Transport(_)) => 2,
         Some(Error::Credit(_)) => 5,
         _ if error.is::<NotVerified>() => 3,
         _ if error.is::<Usage>() => 2,

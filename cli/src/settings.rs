@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde::Deserialize;
-use tallymill_coordinator::{Admission, Options};
+use tallymill_coordinator::{Admission, Options, TlsFiles};
 use tallymill_protocol::{AccountId, Network};
 use tallymill_storage::Place;
 
@@ -59,7 +59,7 @@ struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Section {
     data: Option<PathBuf>,
     database: Option<String>,
@@ -67,6 +67,9 @@ struct Section {
     network: Option<String>,
     public: Option<String>,
     shared: Option<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    allow_plain_http: Option<bool>,
     admission: Option<String>,
     operators: Option<Vec<String>>,
 }
@@ -128,6 +131,27 @@ impl Resolved {
         self.settings.shared.clone().or_else(|| self.section.shared.clone())
     }
 
+    fn tls_cert(&self) -> Option<PathBuf> {
+        self.settings.tls_cert.clone().or_else(|| self.section.tls_cert.clone())
+    }
+
+    fn tls_key(&self) -> Option<PathBuf> {
+        self.settings.tls_key.clone().or_else(|| self.section.tls_key.clone())
+    }
+
+    fn tls(&self) -> Result<Option<TlsFiles>, Usage> {
+        match (self.tls_cert(), self.tls_key()) {
+            (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(Usage("tls-key: a certificate needs its key".to_owned())),
+            (None, Some(_)) => Err(Usage("tls-cert: a key needs its certificate".to_owned())),
+        }
+    }
+
+    fn allow_plain_http(&self) -> bool {
+        self.settings.allow_plain_http || self.section.allow_plain_http.unwrap_or(false)
+    }
+
     fn admission(&self) -> String {
         let said = self.settings.admission.clone().or_else(|| self.section.admission.clone());
         said.unwrap_or_else(|| "open".to_owned())
@@ -152,6 +176,8 @@ impl Resolved {
         let mut options = Options::new(self.listen(), self.data(), network);
         options.origin = self.public();
         options.shared = self.shared().as_deref().map(reached).transpose()?;
+        options.tls = self.tls()?;
+        options.allow_plain_http = self.allow_plain_http();
         if let Some(place) = self.database()? {
             options.database = place;
         }
@@ -178,19 +204,24 @@ impl Resolved {
             Place::Server(server) => server.to_string(),
         });
         let operators = Some(self.operators().join(",")).filter(|text| !text.is_empty());
-        let all: [(&'static str, Option<String>, bool); 8] = [
+        let shown = |path: Option<PathBuf>| path.map(|path| path.display().to_string());
+        let plain = Some(self.allow_plain_http().to_string());
+        let all: [(&'static str, Option<String>, bool); 11] = [
             ("data", Some(self.data().display().to_string()), file.data.is_some()),
             ("database", database, file.database.is_some()),
             ("listen", Some(self.listen().to_string()), file.listen.is_some()),
             ("network", Some(self.network()), file.network.is_some()),
             ("public", self.public(), file.public.is_some()),
             ("shared", self.shared(), file.shared.is_some()),
+            ("tls-cert", shown(self.tls_cert()), file.tls_cert.is_some()),
+            ("tls-key", shown(self.tls_key()), file.tls_key.is_some()),
+            ("allow-plain-http", plain, file.allow_plain_http.is_some()),
             ("admission", Some(self.admission()), file.admission.is_some()),
             ("operators", operators, file.operators.is_some()),
         ];
         let shown = all.into_iter().map(|(name, value, in_file)| {
             let path = self.settings.config.clone().filter(|_| in_file);
-            let origin = match typed.value_source(name) {
+            let origin = match typed.value_source(&name.replace('-', "_")) {
                 Some(ValueSource::CommandLine) => Origin::Flag,
                 Some(ValueSource::EnvVariable) => Origin::Variable,
                 _ => path.map_or(Origin::Default, Origin::File),

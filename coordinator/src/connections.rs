@@ -18,20 +18,26 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+use crate::http::problem::Problem;
 use crate::metrics::Metrics;
 use crate::options::Bounds;
+use crate::tls::{HANDSHAKE, Tls};
 
 /// Longest head of a request, bytes; logins and tokens need less than two KiB.
 const MAX_HEAD: usize = 32 << 10;
 /// Fewest bytes a second, once the first [`Bounds::stall`] is over, of a body that comes and of an answer that is read.
 pub const LEAST_RATE: u64 = 4_096;
+/// Most bytes that are read of who speaks plain HTTP where TLS is spoken.
+const MOST_PLAIN: u64 = 1 << 20;
 /// Pause after a connection could not be taken for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -66,28 +72,34 @@ impl Pace {
     }
 }
 
+/// What stands behind every connection.
+pub struct Front {
+    /// What answers requests.
+    pub router: Router,
+    /// What a client may make this process wait for.
+    pub bounds: Bounds,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What TLS is spoken with; `None` speaks plain HTTP.
+    pub tls: Option<Tls>,
+}
+
 /// Answers connections until `stopped`; then ends each after its request. What keeps a connection from being taken is
 /// logged, and tried again. Connections end with the future.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    bounds: Bounds,
-    metrics: Arc<Metrics>,
-    stopped: watch::Receiver<bool>,
-) {
-    let places = Arc::new(Semaphore::new(bounds.connections));
+pub async fn serve(listener: TcpListener, front: Front, stopped: watch::Receiver<bool>) {
+    let front = Arc::new(front);
+    let places = Arc::new(Semaphore::new(front.bounds.connections));
     let mut open = JoinSet::new();
     let mut ends = pin!(told(stopped.clone()));
     loop {
         tokio::select! {
             () = &mut ends => break,
             (stream, from, place) = accept(&listener, &places) => {
-                let router = router.clone();
-                let stopped = told(stopped.clone());
-                let counted = Counted::new(&metrics);
+                let (front, stopped) = (Arc::clone(&front), told(stopped.clone()));
+                let counted = Counted::new(&front.metrics);
                 open.spawn(async move {
                     let _until_its_end = (place, counted);
-                    converse(stream, from, router, bounds, stopped).await;
+                    meet(stream, from, &front, stopped).await;
                 });
             }
             Some(_) = open.join_next() => {}
@@ -143,11 +155,10 @@ fn is_the_clients(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn converse(
+async fn meet(
     stream: TcpStream,
     from: SocketAddr,
-    router: Router,
-    bounds: Bounds,
+    front: &Front,
     stopped: impl Future<Output = ()>,
 ) {
     // Answers are written whole; waiting for more to send would only delay them.
@@ -155,16 +166,54 @@ async fn converse(
         tracing::debug!("a connection ended at once: {error}");
         return;
     }
-    let io = TokioIo::new(Steady { stream, stall: bounds.stall, behind: None });
-    let service = router.map_request(move |request: hyper::Request<Incoming>| {
+    let stream = Steady { stream, stall: front.bounds.stall, behind: None };
+    let Some(tls) = &front.tls else {
+        return converse(stream, from, front, stopped).await;
+    };
+    let mut stopped = pin!(stopped);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(front.bounds.head, shake(stream, tls)) => shaken,
+        () = &mut stopped => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => converse(stream, from, front, stopped).await,
+        Ok(Err(error)) => {
+            front.metrics.not_shaken();
+            tracing::debug!("a connection came to no TLS: {error}");
+        }
+        Err(_) => front.metrics.not_shaken(),
+    }
+}
+
+/// TLS over a stream; who speaks plain HTTP is told, and the connection ends.
+async fn shake(mut stream: Steady, tls: &Tls) -> io::Result<TlsStream<Steady>> {
+    let mut first = [HANDSHAKE];
+    stream.stream.peek(&mut first).await?;
+    if first == [HANDSHAKE] {
+        return TlsAcceptor::from(tls.config()).accept(stream).await;
+    }
+    stream.write_all(Problem::plain_http().into_http().as_bytes()).await?;
+    stream.shutdown().await?;
+    // What was sent is read to its end, or the answer would be lost with it.
+    tokio::io::copy(&mut stream.take(MOST_PLAIN), &mut tokio::io::sink()).await?;
+    Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP"))
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    from: SocketAddr,
+    front: &Front,
+    stopped: impl Future<Output = ()>,
+) {
+    let service = front.router.clone().map_request(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(from));
         request
     });
     let service = TowerToHyperService::new(service);
     let mut http = Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(bounds.head).max_header_size(MAX_HEAD);
-    let mut connection = pin!(http.serve_connection(io, service));
+    http.timer(TokioTimer::new()).header_read_timeout(front.bounds.head).max_header_size(MAX_HEAD);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let mut stopped = pin!(stopped);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

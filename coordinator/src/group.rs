@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::service::{Handle, Served, ServiceError, engine, io};
+use crate::tls::Tls;
 use front::{Front, Serving};
 use vigil::{Next, Vigil};
 
@@ -42,6 +43,8 @@ pub(crate) async fn start(
     address: String,
     identity: Identity,
 ) -> Result<Handle, ServiceError> {
+    options.private()?;
+    let tls = options.tls.clone().map(Tls::open).transpose()?;
     let key = keys::load_or_create(&options.data)?.public();
     let seat = options.database.seat(&identity).await?;
     let listener = TcpListener::bind(options.listen).await.map_err(io("listen"))?;
@@ -50,12 +53,15 @@ pub(crate) async fn start(
     let (stop, stopped) = watch::channel(false);
     let (serving, _) = watch::channel(Serving::Nobody);
     let secret = keys::derive(&options.data, CALLERS)?;
-    let front = Front::new(serving.clone(), secret, Arc::clone(&metrics));
+    let client = tallymill_transport::client(
+        &tallymill_transport::origin(&address)?,
+        options.ca.as_deref(),
+    )?;
+    let front = Front::new(serving.clone(), secret, Arc::clone(&metrics), client);
     let router = front::router(front.map_err(io("make a client for the others"))?);
-    let bounds = options.bounds;
-    let served =
-        connections::serve(listener, router, bounds, Arc::clone(&metrics), stopped.clone());
-    let served = tokio::spawn(served);
+    let (bounds, counted) = (options.bounds, Arc::clone(&metrics));
+    let front = connections::Front { router, bounds, metrics: counted, tls };
+    let served = tokio::spawn(connections::serve(listener, front, stopped.clone()));
     let (end, ended) = oneshot::channel();
     let member = Member { options, address, seat, serving, metrics, stopped };
     tokio::spawn(async move {

@@ -20,8 +20,9 @@ pub mod pipeline;
 mod quota;
 pub mod service;
 mod snapshots;
+mod tls;
 pub mod tokens;
 
-pub use options::{Bounds, Options};
+pub use options::{Bounds, Options, TlsFiles};
 pub use service::{Handle, ServiceError, start, start_with};
 pub use tallymill_engine::Admission;

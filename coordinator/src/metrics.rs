@@ -53,6 +53,7 @@ pub struct Metrics {
     reports: Counter,
     receipts: Family<Verdict, Counter>,
     lapsed: Counter,
+    unshaken: Counter,
     now: Now,
 }
 
@@ -109,6 +110,7 @@ impl Default for Metrics {
             reports: Counter::default(),
             receipts: Family::default(),
             lapsed: Counter::default(),
+            unshaken: Counter::default(),
             now: Now::default(),
         };
         metrics.registered()
@@ -138,6 +140,8 @@ impl Metrics {
             "Tasks whose lease ended without a report",
             self.lapsed.clone(),
         );
+        let help = "Connections that came to no TLS";
+        registry.register("handshake_failures", help, self.unshaken.clone());
         self
     }
 
@@ -183,6 +187,11 @@ impl Metrics {
     /// Counts tasks whose lease ended without a report.
     pub fn lapsed(&self, tasks: u64) {
         self.lapsed.inc_by(tasks);
+    }
+
+    /// A connection came to no TLS.
+    pub fn not_shaken(&self) {
+        self.unshaken.inc();
     }
 
     /// A connection was taken.

@@ -52,19 +52,43 @@ impl Default for Bounds {
     }
 }
 
+/// A certificate with its chain, and its key, in files (PEM).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, then those that lead to its authority.
+    pub cert: PathBuf,
+    /// The key, which only its owner may read.
+    pub key: PathBuf,
+}
+
+/// Plain HTTP where others can listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} can be reached from elsewhere, and over plain HTTP everybody on the way reads tokens and results: name a \
+     certificate with --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS; where the network \
+     itself is safe, --allow-plain-http"
+)]
+pub struct PlainHttp(pub SocketAddr);
+
 /// How to start a coordinator.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Scheme, host and port that clients dial; `None` believes each request's `Host` header, over http.
+    /// Scheme, host and port that clients dial; `None` believes each request's `Host` header.
     pub origin: Option<String>,
+    /// What TLS is spoken with; `None` speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Whether plain HTTP may be spoken on an address that others can reach.
+    pub allow_plain_http: bool,
     /// Where key and blobs are kept.
     pub data: PathBuf,
     /// The database.
     pub database: Place,
     /// Where other coordinators on the same database reach this one, if it shares it: scheme, host and port.
     pub shared: Option<String>,
+    /// Authorities, besides the system's, that vouch for those others.
+    pub ca: Option<PathBuf>,
     /// Name of the network.
     pub network: Network,
     /// Who may join.
@@ -86,8 +110,11 @@ impl Options {
         Self {
             listen,
             origin: None,
+            tls: None,
+            allow_plain_http: false,
             database: Place::File(data.join("tallymill.db")),
             shared: None,
+            ca: None,
             data,
             network,
             admission: Admission::Open,
@@ -98,9 +125,52 @@ impl Options {
         }
     }
 
+    /// `https` or `http`.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Whether what is said can be heard by those alone that it is for.
+    ///
+    /// # Errors
+    /// When it is plain HTTP on an address that others can reach, and nobody allowed that.
+    pub fn private(&self) -> Result<(), PlainHttp> {
+        let here = self.listen.ip().to_canonical().is_loopback();
+        if here || self.tls.is_some() || self.allow_plain_http {
+            return Ok(());
+        }
+        Err(PlainHttp(self.listen))
+    }
+
     /// The limits of grants of this issuer.
     #[must_use]
     pub const fn grants(&self, issuer: CoordinatorId) -> GrantPolicy {
         GrantPolicy { issuer, per_account: self.grant_per_account, total: self.grant_total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone_unless_it_is_allowed() {
+        let options = |listen: &str| {
+            let network = Network::new("n").unwrap();
+            Options::new(listen.parse().unwrap(), PathBuf::new(), network)
+        };
+        for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(options(listen).private(), Ok(()), "{listen}");
+        }
+        for listen in ["0.0.0.0:1", "[::]:1", "192.168.1.1:1", "[2001:db8::1]:1"] {
+            let told = options(listen).private().unwrap_err().to_string();
+            assert!(told.starts_with(listen) && told.contains("--tls-cert"), "{told}");
+            let allowed = Options { allow_plain_http: true, ..options(listen) };
+            assert_eq!(allowed.private(), Ok(()));
+            let files = TlsFiles { cert: PathBuf::new(), key: PathBuf::new() };
+            let tls = Options { tls: Some(files), ..options(listen) };
+            assert_eq!((tls.private(), tls.scheme()), (Ok(()), "https"));
+        }
     }
 }

@@ -13,14 +13,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::blobs::{BlobError, BlobStore};
-use crate::connections;
+use crate::connections::{self, Front};
 use crate::group;
 use crate::http::{self, App};
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{Options, PlainHttp};
 use crate::pipeline::{self, Parts, Pipeline, PipelineError};
 use crate::quota::Quota;
+use crate::tls::{Tls, TlsError};
 use crate::tokens::Tokens;
 
 /// Longest time that requests under way get at the end.
@@ -40,12 +41,21 @@ pub enum ServiceError {
     /// The key.
     #[error("failed to read the coordinator's key")]
     Key(#[from] KeyError),
+    /// The certificate.
+    #[error("failed to set TLS up")]
+    Tls(#[from] TlsError),
+    /// Everybody could listen.
+    #[error(transparent)]
+    Plain(#[from] PlainHttp),
     /// The database.
     #[error("failed to open the database")]
     Open(#[from] tallymill_storage::OpenError),
     /// The blobs.
     #[error("failed to open the blob store")]
     Blobs(#[from] BlobError),
+    /// The address that others on the same database are given.
+    #[error("failed to read where other coordinators reach this one")]
+    Shared(#[from] tallymill_transport::TransportError),
     /// The engine.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -113,6 +123,8 @@ impl Handle {
 /// # Errors
 /// When directory, key, database, blobs or address cannot be used.
 pub async fn start(options: Options) -> Result<Handle, ServiceError> {
+    // Before anything is made.
+    options.private()?;
     std::fs::create_dir_all(&options.data).map_err(io("make the data directory"))?;
     let key = keys::load_or_create(&options.data)?;
     let identity = Identity { network: options.network.clone(), coordinator: key.public().into() };
@@ -132,6 +144,8 @@ pub async fn start_with(
     key: Keypair,
     store: Arc<dyn Store>,
 ) -> Result<Handle, ServiceError> {
+    options.private()?;
+    let tls = options.tls.clone().map(Tls::open).transpose()?;
     let metrics = Arc::new(Metrics::default());
     let (stop, stopped) = watch::channel(false);
     let (listen, bounds, public) = (options.listen, options.bounds, key.public());
@@ -139,7 +153,8 @@ pub async fn start_with(
     let listener = TcpListener::bind(listen).await.map_err(io("listen"))?;
     let addr = listener.local_addr().map_err(io("listen"))?;
     let Served { router, ended, .. } = served;
-    let served = tokio::spawn(connections::serve(listener, router, bounds, metrics, stopped));
+    let front = Front { router, bounds, metrics, tls };
+    let served = tokio::spawn(connections::serve(listener, front, stopped));
     Ok(Handle { addr, key: public, stop, served, ended })
 }
 

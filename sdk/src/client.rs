@@ -1,5 +1,6 @@
 //! The client: one coordinator, one key.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,7 +48,19 @@ impl Client {
     /// # Errors
     /// When nobody answers, the answer is not this protocol, or the coordinator admits no one.
     pub async fn connect(url: &str, key: KeyFile) -> Result<Self, Error> {
-        let http = Http::new(url, key);
+        Self::connect_trusting(url, key, None).await
+    }
+
+    /// The same; over https the authorities in the file `ca` (PEM) are trusted beside the system's.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], and when that file cannot be read.
+    pub async fn connect_trusting(
+        url: &str,
+        key: KeyFile,
+        ca: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let http = Http::new(url, key, ca)?;
         let view: NetworkView = http.open(Method::GET, "/api/v1/network", Body::Nothing).await?;
         let network =
             Network::new(&view.network).ok_or_else(|| Error::Answer("network name".to_owned()))?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tallymill_protocol::ManifestError;
+use tallymill_transport::TransportError;
 
 use crate::model::Problem;
 
@@ -17,6 +18,17 @@ pub enum Error {
         /// What the transport says.
         #[source]
         source: Box<reqwest::Error>,
+    },
+    /// Its address makes no sense, or nobody can vouch for it.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Who answers there is not to be trusted.
+    #[error("failed to reach the coordinator at {url}: {reason}")]
+    Tls {
+        /// The address tried.
+        url: String,
+        /// What TLS has against it, and what to do.
+        reason: String,
     },
     /// The coordinator says no, and why.
     #[error("the coordinator refused: {0}")]

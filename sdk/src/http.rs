@@ -1,5 +1,6 @@
 //! The one place that speaks HTTP: headers, tokens, retries, problem documents.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,15 +59,21 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub fn new(base: &str, key: KeyFile) -> Self {
-        let base = base.trim_end_matches('/').to_owned();
+    /// A client for the coordinator at `url`; over https it trusts the authorities in `ca` too.
+    ///
+    /// # Errors
+    /// When the address makes no sense, or those authorities cannot be read.
+    pub fn new(url: &str, key: KeyFile, ca: Option<&Path>) -> Result<Self, Error> {
+        let url = tallymill_transport::origin(url)?;
+        let client = tallymill_transport::client(&url, ca)?;
         // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
-        let client = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(20));
+        let client = client.pool_idle_timeout(Duration::from_secs(20));
         // A wait for results outlives a lost probe of its connection; other systems have no such limit.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let client = client.tcp_user_timeout(Duration::from_secs(60));
-        let client = client.build();
-        Self { client: client.unwrap_or_default(), base, key, token: Mutex::new(None) }
+        let base = url.origin().ascii_serialization();
+        let client = client.build().map_err(|error| unreachable(&base, error))?;
+        Ok(Self { client, base, key, token: Mutex::new(None) })
     }
 
     pub fn base(&self) -> &str {
@@ -189,7 +196,7 @@ impl Http {
 
     /// A connection that could not be made, or was lost.
     pub fn unreachable(&self, source: reqwest::Error) -> Error {
-        Error::Unreachable { url: self.base.clone(), source: Box::new(source) }
+        unreachable(&self.base, source)
     }
 
     async fn token(&self, fresh: bool) -> Result<String, Error> {
@@ -223,6 +230,14 @@ impl Http {
         let body = Body::Cbor(pair.sign(&login).to_bytes());
         let session: Session = self.open(Method::POST, "/api/v1/login", body).await?;
         Ok(session.token)
+    }
+}
+
+fn unreachable(url: &str, source: reqwest::Error) -> Error {
+    let url = url.to_owned();
+    match tallymill_transport::explain(&source) {
+        Some(reason) => Error::Tls { url, reason },
+        None => Error::Unreachable { url, source: Box::new(source) },
     }
 }
 
@@ -342,7 +357,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyFile::create(&folder.path().join("me.key")).unwrap();
         let server = tokio::spawn(forgetful(listener, 4));
-        let http = Http::new(&url, key);
+        let http = Http::new(&url, key, None).unwrap();
         for _ in 0..2 {
             let body = Body::Json(serde_json::json!({ "amount": "1" }));
             http.call(Method::POST, "/api/v1/admin/grant", body).await.unwrap();
@@ -386,7 +401,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyFile::create(&folder.path().join("me.key")).unwrap();
         let server = tokio::spawn(restarted(listener));
-        let http = Http::new(&url, key);
+        let http = Http::new(&url, key, None).unwrap();
         let call = || http.call(Method::GET, "/api/v1/jobs", Body::Nothing);
         assert!(matches!(call().await, Err(Error::Unreachable { .. })));
         assert!(call().await.is_ok());

@@ -34,3 +34,4 @@ pub use handle::JobHandle;
 pub use job::{Job, Quote};
 pub use keys::KeyFile;
 pub use results::{Order, Results, TaskResult};
+pub use tallymill_transport::TransportError;

@@ -1,5 +1,6 @@
 //! The coordinator's HTTP API as a worker uses it.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tallymill_protocol::cbor::Text;
 use tallymill_protocol::{Digest, Key, Login, Message, Micros, Nonce, PROTOCOL_VERSION};
+use tallymill_transport::TransportError;
 
 use crate::signer::{Signer, SignerError};
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// Not a URL this can use.
-    #[error("{0:?} is not a coordinator's URL; it looks like http://host:port")]
-    Url(String),
+    /// Its address makes no sense, or nobody can vouch for it.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// No answer.
     #[error("the coordinator at {origin} is unreachable: {cause}")]
     Unreachable {
@@ -72,17 +74,13 @@ pub struct Api {
 }
 
 impl Api {
-    /// A client for the coordinator at `url`.
+    /// A client for the coordinator at `url`; over https it trusts the authorities in `ca` too.
     ///
     /// # Errors
-    /// When it is not an http(s) URL.
-    pub fn new(url: &str) -> Result<Self, ApiError> {
-        let bad = || ApiError::Url(url.to_owned());
-        let base = Url::parse(url).map_err(|_| bad())?;
-        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
-            return Err(bad());
-        }
-        let http = reqwest::Client::builder()
+    /// When it is not an http(s) address, or those authorities cannot be read.
+    pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, ApiError> {
+        let base = tallymill_transport::origin(url)?;
+        let http = tallymill_transport::client(&base, ca)?
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(Duration::from_secs(70))
             // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
@@ -91,7 +89,7 @@ impl Api {
             .tcp_user_timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|_| bad())?;
+            .map_err(|_| TransportError::Url(url.to_owned()))?;
         Ok(Self { http, base, token: Mutex::new(None) })
     }
 
@@ -117,12 +115,15 @@ impl Api {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ApiError {
-        // The innermost cause is the one a person can act on.
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        ApiError::Unreachable { origin: self.origin(), cause: cause.to_string() }
+        let cause = tallymill_transport::explain(error).unwrap_or_else(|| {
+            // The innermost cause is the one a person can act on.
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(inner) = cause.source() {
+                cause = inner;
+            }
+            cause.to_string()
+        });
+        ApiError::Unreachable { origin: self.origin(), cause }
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {

@@ -100,12 +100,13 @@ fn owner_key(state: &Path) -> PathBuf {
     state.join("owner.key")
 }
 
-/// Joins the coordinator at `url`: makes missing keys, publishes the account, binds this machine to it.
+/// Joins the coordinator at `url`: makes missing keys, publishes the account, binds this machine to it. Over https the
+/// authorities in the file `ca` are trusted beside the system's.
 ///
 /// # Errors
 /// When a key cannot be used, the coordinator refuses, or it is not the one joined before.
-pub async fn join(url: &str, state: &Path) -> Result<Joined, JoinError> {
-    let api = Api::new(url)?;
+pub async fn join(url: &str, state: &Path, ca: Option<&Path>) -> Result<Joined, JoinError> {
+    let api = Api::new(url, ca)?;
     private_dir(state)?;
     let owner = load_or_create(&owner_key(state))?;
     let recovery = load_or_create(&state.join("owner-recovery.key"))?;

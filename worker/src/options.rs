@@ -77,6 +77,8 @@ impl Strangers {
 pub struct Options {
     /// Where the coordinator answers, e.g. `http://127.0.0.1:7171`.
     pub coordinator: String,
+    /// Certificates of authorities (PEM) that are trusted over https beside the system's.
+    pub ca: Option<PathBuf>,
     /// Keys, outbox, cache and control socket live here (mode 0700).
     pub state: PathBuf,
     /// Tasks run at once, 1 to 1,024.
@@ -121,6 +123,7 @@ impl Options {
         let slots = std::thread::available_parallelism().map_or(1, |n| n.get().min(1024));
         Self {
             coordinator: coordinator.into(),
+            ca: None,
             state: state.into(),
             slots: u32::try_from(slots).unwrap_or(1),
             rules: Rules::default(),

@@ -93,7 +93,7 @@ impl Worker {
             chain_file: chain_file(&state),
         };
         let signer = Signer::spawn(pair, scope, chain)?;
-        let api = Arc::new(Api::new(&options.coordinator)?);
+        let api = Arc::new(Api::new(&options.coordinator, options.ca.as_deref())?);
         let audience = Key::from(membership.coordinator);
         let session = Session { api: api.clone(), signer, audience };
         let blobs = Arc::new(BlobCache::open(&state.join("blobs"), options.cache_quota)?);

@@ -268,7 +268,18 @@ fn coordinator_command(
 ) -> Command {
     let mut command = repo::command(program);
     // What is measured is not how a coordinator is set up elsewhere.
-    for name in ["CONFIG", "DATA", "LISTEN", "NETWORK", "PUBLIC", "ADMISSION", "OPERATORS"] {
+    for name in [
+        "CONFIG",
+        "DATA",
+        "LISTEN",
+        "NETWORK",
+        "PUBLIC",
+        "TLS_CERT",
+        "TLS_KEY",
+        "ALLOW_PLAIN_HTTP",
+        "ADMISSION",
+        "OPERATORS",
+    ] {
         command.env_remove(format!("TALLYMILL_{name}"));
     }
     command.args(["--json", "coordinator", "--listen", listen]);

@@ -52,7 +52,7 @@ pub(crate) struct Told {
 impl Place {
     pub(crate) async fn find(url: &str) -> anyhow::Result<Self> {
         // As workers have it: ten thousand probes at once are more than a loopback device queues.
-        let client = reqwest::Client::builder()
+        let client = tallymill_transport::plain()?
             .pool_max_idle_per_host(usize::MAX)
             .tcp_user_timeout(Duration::from_secs(60))
             .build()?;

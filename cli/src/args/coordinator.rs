@@ -43,6 +43,16 @@ pub struct Settings {
     /// stand by, pass requests on to it, and take over when it stops. All have the same key and blobs.
     #[arg(long, env = "TALLYMILL_SHARED", value_name = "URL")]
     pub shared: Option<String>,
+    /// Speak TLS with the certificate in this file (PEM: its own, then those that lead to its authority). A file that changes is
+    /// read again.
+    #[arg(long, env = "TALLYMILL_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM), which only its owner may read.
+    #[arg(long, env = "TALLYMILL_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Speak plain HTTP also on an address that others can reach: everybody on the way reads what is said.
+    #[arg(long, env = "TALLYMILL_ALLOW_PLAIN_HTTP")]
+    pub allow_plain_http: bool,
     /// Who may join: open, approved or closed [default: open].
     #[arg(long, env = "TALLYMILL_ADMISSION")]
     pub admission: Option<String>,
@@ -52,7 +62,7 @@ pub struct Settings {
 }
 
 /// Variables of the settings.
-pub const VARIABLES: [&str; 9] = [
+pub const VARIABLES: [&str; 12] = [
     "TALLYMILL_CONFIG",
     "TALLYMILL_DATA",
     DATABASE,
@@ -60,6 +70,9 @@ pub const VARIABLES: [&str; 9] = [
     "TALLYMILL_NETWORK",
     "TALLYMILL_PUBLIC",
     "TALLYMILL_SHARED",
+    "TALLYMILL_TLS_CERT",
+    "TALLYMILL_TLS_KEY",
+    "TALLYMILL_ALLOW_PLAIN_HTTP",
     "TALLYMILL_ADMISSION",
     "TALLYMILL_OPERATORS",
 ];

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 use crate::args::{Common, ConfigVerb};
+use crate::fault::Usage;
 use crate::settings::Resolved;
 use crate::ui;
 
@@ -12,7 +13,7 @@ pub fn run(common: &Common, verb: ConfigVerb, typed: &ArgMatches) -> anyhow::Res
     let ConfigVerb::Show { origin, settings } = verb;
     let resolved = Resolved::of(settings)?;
     // What would be refused at a start is refused here.
-    resolved.options()?;
+    resolved.options()?.private().map_err(|error| Usage(error.to_string()))?;
     let shown = resolved.shown(typed)?;
     if common.json {
         let setting = |it: &crate::settings::Shown| serde_json::json!({ "name": it.name, "value": it.value, "origin": it.origin.to_string() });
@@ -23,8 +24,8 @@ pub fn run(common: &Common, verb: ConfigVerb, typed: &ArgMatches) -> anyhow::Res
     for it in shown {
         let value = ui::plain(it.value.as_deref().unwrap_or("-"));
         match origin {
-            true => ui::line(format!("{:<10} {value:<32} {}", it.name, it.origin)),
-            false => ui::line(format!("{:<10} {value}", it.name)),
+            true => ui::line(format!("{:<16} {value:<32} {}", it.name, it.origin)),
+            false => ui::line(format!("{:<16} {value}", it.name)),
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use tallymill_storage::Place;
 
 use super::Stop;
 use crate::args::{Common, CoordinatorArgs, CoordinatorVerb};
+use crate::fault::Usage;
 use crate::settings::Resolved;
 use crate::ui;
 
@@ -97,15 +98,17 @@ async fn restore(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(common: &Common, options: Options) -> anyhow::Result<ExitCode> {
+async fn serve(common: &Common, mut options: Options) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
     allow_descriptors();
-    let data = options.data.display().to_string();
+    options.ca.clone_from(&common.ca);
+    options.private().map_err(|error| Usage(error.to_string()))?;
+    let (data, scheme) = (options.data.display().to_string(), options.scheme());
     let mut handle = tokio::select! {
         started = tallymill_coordinator::start(options) => started.context("failed to start the coordinator")?,
         () = stop.asked() => return Ok(ExitCode::SUCCESS),
     };
-    let url = format!("http://{}", handle.addr);
+    let url = format!("{scheme}://{}", handle.addr);
     if common.json {
         ui::json(&serde_json::json!({ "listening": url }))?;
     } else {

@@ -59,6 +59,7 @@ async fn coordinator(args: &DevArgs, key: &KeyFile) -> anyhow::Result<(Child, St
         .args(["--json", "coordinator", "--network", "localhost/tallymill-dev", "--data"])
         .arg(args.state.join("coordinator"))
         .args(["--listen", &args.listen.to_string(), "--operator", &key.account().to_string()]);
+    command.args(args.allow_plain_http.then_some("--allow-plain-http"));
     // What is tried out here has nothing to do with how a coordinator is set up elsewhere.
     for variable in VARIABLES {
         command.env_remove(variable);
@@ -68,6 +69,9 @@ async fn coordinator(args: &DevArgs, key: &KeyFile) -> anyhow::Result<(Child, St
     let first = BufReader::new(out).lines().next_line().await?;
     let said: serde_json::Value = serde_json::from_str(&first.unwrap_or_default())
         .context("the coordinator did not start; is the address in use? See above, or try --listen 127.0.0.1:0")?;
+    if let Some(error) = said.get("error").and_then(serde_json::Value::as_str) {
+        anyhow::bail!("the coordinator did not start: {error}");
+    }
     let url = said
         .get("listening")
         .and_then(serde_json::Value::as_str)

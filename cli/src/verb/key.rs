@@ -40,7 +40,7 @@ pub async fn run(common: &Common, verb: KeyVerb) -> anyhow::Result<ExitCode> {
 async fn recovering(common: &Common, file: &Path, account: &str) -> anyhow::Result<Client> {
     let id = account.parse().map_err(|e| Usage(format!("'{account}' is not an account: {e}")))?;
     let key = KeyFile::load(file)?.speaking_for(id);
-    Ok(Client::connect(&common.url, key).await?)
+    Ok(Client::connect_trusting(&common.url, key, common.ca.as_deref()).await?)
 }
 
 fn rotated(common: &Common, next: &KeyFile, file: &Path) -> anyhow::Result<()> {

@@ -68,7 +68,7 @@ pub fn key_path(common: &Common) -> PathBuf {
 /// A client for the coordinator and key that the command line names.
 pub async fn client(common: &Common) -> anyhow::Result<Client> {
     let key = KeyFile::load_or_create(&key_path(common))?;
-    Ok(Client::connect(&common.url, key).await?)
+    Ok(Client::connect_trusting(&common.url, key, common.ca.as_deref()).await?)
 }
 
 /// A job named on the command line.

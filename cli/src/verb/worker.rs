@@ -56,7 +56,7 @@ async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<
 }
 
 async fn start(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<Handle> {
-    let joined = tallymill_worker::join(&common.url, state).await?;
+    let joined = tallymill_worker::join(&common.url, state, common.ca.as_deref()).await?;
     if common.json {
         let (host, owner) =
             (joined.membership.host.to_string(), joined.membership.owner.to_string());
@@ -65,6 +65,7 @@ async fn start(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result
         ui::line(ui::plain(&joined.visible).replace("\\n", "\n"));
     }
     let mut options = Options::new(common.url.clone(), state);
+    options.ca.clone_from(&common.ca);
     options.slots = args.slots;
     options.cache_quota = args.cache;
     options.least_pay = args.least_pay;

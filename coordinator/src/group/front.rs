@@ -82,8 +82,9 @@ impl Front {
         serving: watch::Sender<Serving>,
         secret: [u8; 32],
         metrics: Arc<Metrics>,
+        client: reqwest::ClientBuilder,
     ) -> std::io::Result<Self> {
-        let client = reqwest::Client::builder()
+        let client = client
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             // They end a connection after half a minute without a request; not one that is just taken for another.

@@ -34,7 +34,7 @@ pub struct Ask {
 /// The address that the caller dialled.
 pub fn origin(app: &App, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    app.options.origin.clone().unwrap_or_else(|| format!("http://{host}"))
+    app.options.origin.clone().unwrap_or_else(|| format!("{}://{host}", app.options.scheme()))
 }
 
 fn draw<const N: usize>() -> Result<[u8; N], Problem> {
@@ -96,7 +96,8 @@ pub async fn follow(
     Path(secret): Path<String>,
 ) -> Result<Response, Problem> {
     let session = app.tokens.follow(&secret, clock::now())?;
-    let secure = app.options.origin.as_deref().is_some_and(|o| o.starts_with("https:"));
+    let secure = app.options.origin.as_deref().unwrap_or_else(|| app.options.scheme());
+    let secure = secure.starts_with("https");
     let cookie = format!(
         "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}",
         app.tokens.seal(&session),

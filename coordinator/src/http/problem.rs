@@ -68,6 +68,37 @@ impl Problem {
         Self { next: Some(next), ..self }
     }
 
+    /// Plain HTTP came where TLS is spoken: 400.
+    #[must_use]
+    pub fn plain_http() -> Self {
+        let detail = "this port speaks https, and plain HTTP came";
+        Self::new(StatusCode::BAD_REQUEST, "plain-http", detail)
+            .next("dial https:// and not http://")
+    }
+
+    /// The whole answer as it is sent where no server stands between; the connection ends behind it.
+    #[must_use]
+    pub fn into_http(self) -> String {
+        let status = self.status;
+        let body = serde_json::to_string(&self.document()).unwrap_or_default();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    fn document(self) -> ProblemDocument {
+        ProblemDocument {
+            r#type: format!("urn:tallymill:problem:{}", self.name),
+            title: self.name.replace('-', " "),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            field: self.field,
+            limit: self.limit,
+            next: self.next.map(str::to_owned),
+        }
+    }
+
     /// Status, name, detail and next step, for a page.
     #[must_use]
     pub fn told(self) -> (StatusCode, &'static str, String, &'static str) {
@@ -97,20 +128,12 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = ProblemDocument {
-            r#type: format!("urn:tallymill:problem:{}", self.name),
-            title: self.name.replace('-', " "),
-            status: self.status.as_u16(),
-            detail: self.detail,
-            field: self.field,
-            limit: self.limit,
-            next: self.next.map(str::to_owned),
-        };
-        let mut response = (self.status, Json(document)).into_response();
+        let (status, name) = (self.status, self.name);
+        let mut response = (status, Json(self.document())).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response.extensions_mut().insert(Kind(self.name));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        response.extensions_mut().insert(Kind(name));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

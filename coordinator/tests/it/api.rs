@@ -60,7 +60,7 @@ async fn link(world: &World) -> (String, reqwest::Client) {
     let link = world.as_person(&payer, Method::POST, "/api/v1/open", Vec::new()).await;
     let path = link.json::<Value>().await.unwrap()["path"].as_str().unwrap().to_owned();
     let redirects = reqwest::redirect::Policy::none();
-    (path, reqwest::Client::builder().redirect(redirects).build().unwrap())
+    (path, tallymill_transport::plain().unwrap().redirect(redirects).build().unwrap())
 }
 
 #[tokio::test]

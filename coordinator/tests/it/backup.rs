@@ -88,7 +88,8 @@ async fn a_backup_holds_what_a_coordinator_goes_on_with() {
     let key = world.handle.key;
     let again = tallymill_coordinator::start(options(&data)).await.unwrap();
     assert_eq!(again.key, key);
-    let about = reqwest::get(format!("http://{}/readyz", again.addr)).await.unwrap();
+    let about =
+        crate::world::client().get(format!("http://{}/readyz", again.addr)).send().await.unwrap();
     assert_eq!(about.status(), 200);
     again.shutdown().await.unwrap();
 }

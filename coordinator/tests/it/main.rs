@@ -26,6 +26,8 @@ mod steps;
 #[cfg(test)]
 mod submissions;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod uploads;
 #[cfg(test)]
 mod world;

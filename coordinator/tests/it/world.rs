@@ -4,15 +4,80 @@ use std::sync::Arc;
 
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use tallymill_coordinator::{Handle, Options};
+use tallymill_coordinator::{Handle, Options, TlsFiles};
 use tallymill_protocol::cbor::{Blob, List, Text};
 use tallymill_protocol::work::{
     Accept, ReportAnswer, ReportUpload, VoidEntry, WorkReply, WorkRequest,
 };
 use tallymill_protocol::*;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// The smallest program that the profile takes.
 pub const MODULE: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+
+/// Somebody who makes certificates, and a folder for what it made.
+pub struct Authority {
+    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    /// Files of a server on this machine.
+    pub fn issue(&self) -> TlsFiles {
+        let path = |name| self.folder.path().join(name);
+        let files = TlsFiles { cert: path("cert.pem"), key: path("key.pem") };
+        self.renew(&files);
+        files
+    }
+
+    /// Puts a new certificate and key in the place of these.
+    pub fn renew(&self, files: &TlsFiles) {
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = params.signed_by(&key, &self.issuer).unwrap();
+        for (path, text) in [(&files.cert, made.pem()), (&files.key, key.serialize_pem())] {
+            let new = path.with_extension("new");
+            std::fs::write(&new, text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&new, mode).unwrap();
+            std::fs::rename(new, path).unwrap();
+        }
+    }
+
+    /// A client that trusts it.
+    pub fn client(&self) -> reqwest::Client {
+        let url = tallymill_transport::origin("https://127.0.0.1").unwrap();
+        let ca = self.folder.path().join("ca.pem");
+        tallymill_transport::client(&url, Some(&ca)).unwrap().build().unwrap()
+    }
+
+    /// A stream of TLS to this address that trusts it.
+    pub async fn dial(&self, addr: std::net::SocketAddr) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let name = addr.ip().into();
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+}
 
 pub struct World {
     pub handle: Handle,
@@ -45,6 +110,11 @@ pub fn now() -> Micros {
     Micros(u64::try_from(since.as_micros()).unwrap())
 }
 
+/// A client that speaks plain HTTP.
+pub fn client() -> reqwest::Client {
+    tallymill_transport::plain().unwrap().build().unwrap()
+}
+
 fn options(data: &std::path::Path, operator: &Keypair) -> Options {
     let mut options = Options::new("127.0.0.1:0".parse().unwrap(), data.to_owned(), network());
     options.operators = vec![operator.public().into()];
@@ -59,8 +129,9 @@ async fn serve(
 ) -> (Handle, String) {
     let mut options = options(data, operator);
     change(&mut options);
+    let scheme = options.scheme();
     let handle = tallymill_coordinator::start(options).await.unwrap();
-    let url = format!("http://{}", handle.addr);
+    let url = format!("{scheme}://{}", handle.addr);
     (handle, url)
 }
 
@@ -87,7 +158,18 @@ impl World {
         let data = tempfile::tempdir().unwrap();
         let operator = Keypair::from_secret(&[1; 32]);
         let (handle, url) = serve(data.path(), &operator, change).await;
-        Self { handle, url, client: reqwest::Client::new(), operator, data }
+        Self { handle, url, client: client(), operator, data }
+    }
+
+    /// The same over TLS, with a certificate for 127.0.0.1 of this authority, which its client trusts.
+    pub async fn secure(authority: &Authority, change: impl FnOnce(&mut Options)) -> Self {
+        let files = authority.issue();
+        let tls = |options: &mut Options| {
+            options.tls = Some(files);
+            change(options);
+        };
+        let world = Self::start_with(tls).await;
+        Self { client: authority.client(), ..world }
     }
 
     /// Where it keeps its files.
@@ -121,7 +203,7 @@ impl World {
         let options = options(data.path(), &operator);
         let handle = tallymill_coordinator::start_with(options, key, store).await.unwrap();
         let url = format!("http://{}", handle.addr);
-        Self { handle, url, client: reqwest::Client::new(), operator, data }
+        Self { handle, url, client: client(), operator, data }
     }
 
     /// Stops and starts again on the same data.

@@ -20,5 +20,6 @@ mod postgres;
 mod refusals;
 mod settings;
 mod steps;
+mod tls;
 mod volunteer;
 mod world;

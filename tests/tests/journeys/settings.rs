@@ -12,6 +12,8 @@ const FILE: &str = r#"
     data = "from-file"
     listen = "127.0.0.1:0"
     network = "file/net"
+    tls-cert = "cert.pem"
+    tls-key = "key.pem"
     admission = "approved"
     operators = ["1111111111111111111111111111111111111111111111111111111111111111"]
 "#;
@@ -36,7 +38,8 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
     let said = show(folder.path(), |show| {
         show.env("TALLYMILL_NETWORK", "variable/net").env("TALLYMILL_ADMISSION", "closed");
         show.env("TALLYMILL_DATABASE", "postgres://m:s3cret@h/mill");
-        show.args(["--admission", "open"])
+        show.env("TALLYMILL_TLS_KEY", "other.pem");
+        show.args(["--admission", "open", "--allow-plain-http"])
     });
     let text = said.good();
     assert!(!text.contains("s3cret"), "{text}");
@@ -47,6 +50,9 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
     assert_eq!(of(&shown, "data"), ["from-file", "file settings.toml"]);
     assert_eq!(of(&shown, "operators"), ["11".repeat(32).as_str(), "file settings.toml"]);
     assert_eq!(of(&shown, "public"), ["", "default"]);
+    assert_eq!(of(&shown, "tls-cert"), ["cert.pem", "file settings.toml"]);
+    assert_eq!(of(&shown, "tls-key"), ["other.pem", "environment"]);
+    assert_eq!(of(&shown, "allow-plain-http"), ["true", "flag"]);
     let several = show(folder.path(), |show| {
         show.env("TALLYMILL_OPERATORS", ["22".repeat(32), "33".repeat(32)].join(","))
     });
@@ -55,7 +61,7 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
     assert_eq!(of(&shown, "operators"), both);
     let mut plain = command(folder.path());
     let plain = call(plain.args(["config", "show", "--origin"]), b"").good();
-    assert_eq!(plain.lines().count(), 7);
+    assert_eq!(plain.lines().count(), 10);
     assert!(plain.contains("127.0.0.1:7411") && plain.contains("default"), "{plain}");
 }
 
@@ -85,7 +91,9 @@ fn a_file_that_says_what_is_no_setting_is_refused_with_its_line() {
 #[test]
 fn a_coordinator_starts_from_a_file_alone() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("settings.toml"), FILE).unwrap();
+    let file: String =
+        FILE.lines().filter(|line| !line.contains("tls-")).map(|l| format!("{l}\n")).collect();
+    std::fs::write(folder.path().join("settings.toml"), file).unwrap();
     let mut start = command(folder.path());
     start.args(["--json", "coordinator"]).env("TALLYMILL_CONFIG", "settings.toml");
     let mut coordinator = Part::start(&mut start, folder.path(), "coordinator");

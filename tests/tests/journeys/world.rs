@@ -132,6 +132,10 @@ pub fn command(folder: &Path) -> Command {
         "TALLYMILL_NETWORK",
         "TALLYMILL_PUBLIC",
         "TALLYMILL_SHARED",
+        "TALLYMILL_CA",
+        "TALLYMILL_TLS_CERT",
+        "TALLYMILL_TLS_KEY",
+        "TALLYMILL_ALLOW_PLAIN_HTTP",
         "TALLYMILL_ADMISSION",
         "TALLYMILL_OPERATORS",
     ] {

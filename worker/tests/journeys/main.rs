@@ -34,7 +34,7 @@ async fn join_binds_for_at_most_ninety_days_and_says_what_is_visible() {
     assert_eq!(binding.expiry.since(binding.issued), tallymill_protocol::MAX_BINDING);
     assert!(world.visible.contains("this machine's network address"));
     assert_eq!(Membership::load(world.state()).unwrap().host, binding.host);
-    join(&world.url, world.state()).await.unwrap();
+    join(&world.url, world.state(), None).await.unwrap();
     assert_eq!(world.fake.lock().bindings[1].host, binding.host);
 }
 
@@ -42,7 +42,7 @@ async fn join_binds_for_at_most_ninety_days_and_says_what_is_visible() {
 async fn coordinator_with_another_key_is_not_the_one_joined() {
     let world = World::joined().await;
     world.fake.lock().pair = Keypair::from_secret(&[99; 32]);
-    let error = join(&world.url, world.state()).await.unwrap_err();
+    let error = join(&world.url, world.state(), None).await.unwrap_err();
     assert!(matches!(error, JoinError::OtherCoordinator { .. }));
 }
 

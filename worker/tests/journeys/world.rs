@@ -121,7 +121,7 @@ impl World {
     pub async fn joined() -> Self {
         let (fake, url) = Fake::start().await;
         let dir = tempfile::tempdir().unwrap();
-        let joined = join(&url, dir.path()).await.unwrap();
+        let joined = join(&url, dir.path(), None).await.unwrap();
         let mut options = Options::new(&url, dir.path());
         options.slots = 2;
         options.wait = Duration::from_millis(200);

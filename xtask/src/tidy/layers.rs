@@ -11,7 +11,7 @@ use crate::repo;
 
 /// Each crate of ours and those it may depend on; see "Crates and the direction of dependencies"
 /// in ARCHITECTURE.md. Crates not listed are tops: nothing of ours may depend on them.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("tallymill-protocol", &[]),
     ("tallymill-meter", &[]),
     ("tallymill-guest", &[]),
@@ -24,14 +24,15 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("tallymill-storage", &["protocol", "ledger", "engine"]),
     ("tallymill-sandbox", &["protocol", "meter"]),
     ("tallymill-audit", &["protocol", "meter", "sandbox"]),
-    ("tallymill-worker", &["protocol", "meter", "sandbox", "audit"]),
-    ("tallymill-sdk", &["protocol", "audit"]),
+    ("tallymill-transport", &[]),
+    ("tallymill-worker", &["protocol", "meter", "sandbox", "audit", "transport"]),
+    ("tallymill-sdk", &["protocol", "audit", "transport"]),
 ];
 
 /// The coordinator comes after all that decides, stores and checks.
 const COORDINATOR: (&str, &[&str]) = (
     "tallymill-coordinator",
-    &["protocol", "meter", "ledger", "engine", "storage", "sandbox", "audit"],
+    &["protocol", "meter", "ledger", "engine", "storage", "sandbox", "audit", "transport"],
 );
 
 /// Run times, databases and servers: nowhere in the normal tree of a pure crate.
