@@ -18,6 +18,7 @@ pub mod options;
 pub mod pages;
 pub mod pipeline;
 mod quota;
+pub mod rates;
 pub mod service;
 mod snapshots;
 mod tls;

@@ -9,6 +9,7 @@ use tallymill_ledger::{Amount, GrantPolicy};
 use tallymill_protocol::{AccountId, CoordinatorId, Network};
 use tallymill_storage::Place;
 
+use crate::rates::Rates;
 use crate::tokens::{LINK_LIFE, TOKEN_LIFE};
 
 /// Limits of one coordinator; every queue and body has one.
@@ -32,11 +33,13 @@ pub struct Bounds {
     pub head: Duration,
     /// How long a body may let this side wait, and a reader of an answer, beside the time that its bytes have earned.
     pub stall: Duration,
+    /// How often one client may call.
+    pub rates: Rates,
 }
 
 impl Default for Bounds {
     /// Blobs of 1 GiB, 64 GiB per account, 4,096 waiting commands, 4,096 batches of events, sessions of an hour, links of a
-    /// minute, 16,384 connections, half a minute for a head and for what stands still.
+    /// minute, 16,384 connections, half a minute for a head and for what stands still; for the rates see there.
     fn default() -> Self {
         Self {
             blob: 1 << 30,
@@ -48,6 +51,7 @@ impl Default for Bounds {
             connections: 16_384,
             head: Duration::from_secs(30),
             stall: Duration::from_secs(30),
+            rates: Rates::default(),
         }
     }
 }

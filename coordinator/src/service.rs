@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::options::{Options, PlainHttp};
 use crate::pipeline::{self, Parts, Pipeline, PipelineError};
 use crate::quota::Quota;
+use crate::rates::Limits;
 use crate::tls::{Tls, TlsError};
 use crate::tokens::Tokens;
 
@@ -213,6 +214,7 @@ async fn engine_with(
         blobs,
         quota: Quota::default(),
         tokens,
+        limits: Limits::new(&bounds.rates),
         epoch: running.epoch,
         stopping: stopped,
         metrics,

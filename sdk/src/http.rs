@@ -165,19 +165,26 @@ impl Http {
         }
     }
 
-    /// A call that needs no login.
+    /// A call that needs no login. Whoever calls too often was refused before anything happened, and waits.
     pub async fn open<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Body,
     ) -> Result<T, Error> {
-        let response =
-            self.request(method, path, body).send().await.map_err(|e| self.unreachable(e))?;
-        if !response.status().is_success() {
-            return Err(problem(response).await);
+        let mut attempt = 0;
+        loop {
+            let request = self.request(method.clone(), path, body.clone());
+            let response = request.send().await.map_err(|e| self.unreachable(e))?;
+            attempt += 1;
+            match response.status() {
+                status if status.is_success() => return self.read(path, response).await,
+                StatusCode::TOO_MANY_REQUESTS if attempt < TRIES => {
+                    tokio::time::sleep(pause(&response, attempt)).await;
+                }
+                _ => return Err(problem(response).await),
+            }
         }
-        self.read(path, response).await
     }
 
     fn request(&self, method: Method, path: &str, body: Body) -> RequestBuilder {
@@ -366,6 +373,41 @@ mod tests {
         assert_eq!(booked, 2, "two grants were asked for, with these keys: {seen:?}");
         assert!(seen[0].is_some() && seen[0] == seen[1] && seen[2] == seen[3], "{seen:?}");
         assert_ne!(seen[1], seen[2], "another grant is another call");
+    }
+
+    /// Is busy whenever it is asked for the first time for something.
+    async fn busy(listener: TcpListener) {
+        let mut asked = std::collections::HashSet::new();
+        loop {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            while let Some((path, _)) = request(&mut stream, "authorization:").await {
+                let status = if asked.insert(path.clone()) { "429 Busy" } else { "200 OK" };
+                let body = match path.as_str() {
+                    "/api/v1/login/challenge" => {
+                        let (nonce, audience) = ("00".repeat(16), "11".repeat(32));
+                        serde_json::json!({ "nonce": nonce, "expiry": "1", "audience": audience })
+                    }
+                    _ => serde_json::json!({ "token": "t" }),
+                }
+                .to_string();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nretry-after: 0\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_that_comes_too_often_is_tried_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyFile::create(&folder.path().join("me.key")).unwrap();
+        tokio::spawn(busy(listener));
+        let http = Http::new(&url, key, None).unwrap();
+        http.call(Method::GET, "/api/v1/jobs", Body::Nothing).await.unwrap();
     }
 
     /// Gives tokens with the number of the login, and ends the connection of whoever calls with the first.

@@ -1,19 +1,21 @@
-//! The guard before every handler: protocol version, bearer token, role.
+//! The guard before every handler: how often, protocol version, bearer token, role.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tallymill_protocol::{AccountId, HostId, Key, PROTOCOL_VERSION, speaks};
 
-use super::App;
 use super::problem::Problem;
-use crate::authz::Role;
+use super::{App, neighbourhood};
+use crate::authz::{Role, Route};
 use crate::clock;
-use crate::tokens::{Purpose, Session};
+use crate::rates::{Class, Who};
+use crate::tokens::{Purpose, Session, TokenError};
 
 /// Header that names the caller's protocol version.
 pub const VERSION_HEADER: &str = "tallymill-protocol";
@@ -61,15 +63,16 @@ impl Caller {
     }
 }
 
-/// Lets a request through when its version and role are right, with its [`Caller`] attached.
+/// Lets a request through when its caller does not call too often, and its version and role are right, with its [`Caller`]
+/// attached.
 pub async fn guard(
-    State((app, role)): State<(Arc<App>, Role)>,
+    State((app, route)): State<(Arc<App>, &'static Route)>,
     request: Request,
     next: Next,
 ) -> Response {
     // Apart from its body a request can be shared between threads.
     let (mut parts, body) = request.into_parts();
-    match admit(&app, role, &parts).await {
+    match admit(&app, route, &parts).await {
         Ok(caller) => {
             parts.extensions.insert(caller);
             next.run(Request::from_parts(parts, body)).await
@@ -90,17 +93,19 @@ fn follows_link(request: &Parts) -> bool {
     request.method == "GET" && person && !request.headers.contains_key(VERSION_HEADER)
 }
 
-async fn admit(app: &App, role: Role, request: &Parts) -> Result<Caller, Problem> {
+async fn admit(app: &App, route: &Route, request: &Parts) -> Result<Caller, Problem> {
+    let role = route.role;
+    let session = token(&request.headers).map(|token| app.tokens.unseal(token, clock::now()));
+    // Before anything that costs more than this.
+    app.limits.check(route.class, who(route.class, session.as_ref(), request))?;
     if asks_version(request.uri.path()) && !follows_link(request) {
         version(&request.headers)?;
     }
-    let Some(token) = token(&request.headers) else {
-        return if role == Role::Public { Ok(Caller::default()) } else { Err(login_first()) };
-    };
-    let session = match app.tokens.unseal(token, clock::now()) {
-        Ok(session) => session,
-        Err(_) if role == Role::Public => return Ok(Caller::default()),
-        Err(error) => return Err(error.into()),
+    let session = match session {
+        Some(Ok(session)) => session,
+        None | Some(Err(_)) if role == Role::Public => return Ok(Caller::default()),
+        None => return Err(login_first()),
+        Some(Err(error)) => return Err(error.into()),
     };
     // A browser carries its cookie to forms of other sites too, so it may only read.
     if session.purpose == Purpose::Web && request.method != "GET" {
@@ -112,6 +117,18 @@ async fn admit(app: &App, role: Role, request: &Parts) -> Result<Caller, Problem
     }
     let detail = format!("this needs the role {role:?}, which key {} does not have", session.key);
     Err(Problem::forbidden(&detail).next("publish the account or join the host first"))
+}
+
+/// Whose calls this one is counted with. A token that is not taken is none.
+fn who(class: Class, session: Option<&Result<Session, TokenError>>, request: &Parts) -> Who {
+    if let Some(Ok(session)) = session
+        && class != Class::Login
+    {
+        return Who::Key(session.key);
+    }
+    let from = request.extensions.get::<ConnectInfo<SocketAddr>>();
+    let place = from.and_then(|from| neighbourhood::of(from.ip()));
+    place.map_or(Who::Nowhere, Who::Place)
 }
 
 fn login_first() -> Problem {

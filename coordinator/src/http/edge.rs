@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Frame, SizeHint};
-use tallymill_protocol::work::MAX_REQUEST;
 
 use super::App;
 use super::problem::{Kind, Problem};
 use super::rest;
+use crate::authz::ROUTES;
 use crate::connections::{LEAST_RATE, Pace};
 
 /// Longest text of a foreign error that is passed on, bytes.
@@ -26,16 +26,23 @@ const MAX_TEXT: usize = 1_024;
 pub async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get().map_or("none", MatchedPath::as_str).to_owned();
+    let most = most(&method, &route);
     let late = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| Paced::over(body, app.options.bounds.stall, &late));
     let response = next.run(rest::kept(request)).await;
     let late = late.load(Ordering::Relaxed);
-    let response = if late { too_slow().into_response() } else { told(response).await };
+    let response = if late { too_slow().into_response() } else { told(response, most).await };
     app.metrics.answered(&method, route, response.status().as_u16());
     if let Some(Kind(kind)) = response.extensions().get() {
         app.metrics.problem(kind);
     }
     response
+}
+
+/// Longest body that this route takes.
+fn most(method: &Method, route: &str) -> usize {
+    let all = ROUTES.iter().filter(|it| it.path == route);
+    all.filter(|it| method.as_str().eq_ignore_ascii_case(it.method)).map(|it| it.body.most()).sum()
 }
 
 fn too_slow() -> Problem {
@@ -98,14 +105,14 @@ impl HttpBody for Paced {
     }
 }
 
-async fn told(response: Response) -> Response {
+async fn told(response: Response, most: usize) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_ours(&response) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     let text = text(body).await;
-    let (head, body) = foreign(status, text).into_response().into_parts();
+    let (head, body) = foreign(status, text, most).into_response().into_parts();
     // What else it says stays, such as the methods that an address takes.
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.extend(head.headers);
@@ -124,7 +131,7 @@ async fn text(body: Body) -> String {
 }
 
 /// The problem behind an error that the server made before or after a handler.
-fn foreign(status: StatusCode, text: String) -> Problem {
+fn foreign(status: StatusCode, text: String, most: usize) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::missing("route"),
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -132,8 +139,8 @@ fn foreign(status: StatusCode, text: String) -> Problem {
             problem.next("use one of the methods in the header Allow")
         }
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!("body: longer than {MAX_REQUEST} bytes");
-            let problem = Problem::new(status, "too-long", detail).limit(&MAX_REQUEST);
+            let detail = format!("body: longer than {most} bytes");
+            let problem = Problem::new(status, "too-long", detail).limit(&most);
             problem.about("body").next("send less at once; large inputs and outputs go up as blobs")
         }
         status if status.is_server_error() => {

@@ -31,7 +31,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware;
 use bytes::Bytes;
 use tallymill_engine::Once;
-use tallymill_protocol::work::MAX_REQUEST;
 use tallymill_protocol::{AccountId, Digest, Keypair, Message};
 use tallymill_storage::Store;
 use tokio::sync::watch;
@@ -44,6 +43,7 @@ use crate::options::Options;
 use crate::pages::views::Books;
 use crate::pipeline::Pipeline;
 use crate::quota::Quota;
+use crate::rates::Limits;
 use crate::tokens::Tokens;
 use problem::Problem;
 
@@ -65,6 +65,8 @@ pub struct App {
     pub quota: Quota,
     /// Logins.
     pub tokens: Tokens,
+    /// Who called how often.
+    pub limits: Limits,
     /// Epoch of the leases.
     pub epoch: u64,
     /// Whether the process is about to stop: no new leases then, and nobody waits.
@@ -95,12 +97,12 @@ impl App {
 pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
-        let guard = middleware::from_fn_with_state((Arc::clone(app), route.role), auth::guard);
-        router = router.route(route.path, (route.handler)().route_layer(guard));
+        let guard = middleware::from_fn_with_state((Arc::clone(app), route), auth::guard);
+        let limit = DefaultBodyLimit::max(route.body.most());
+        router = router.route(route.path, (route.handler)().layer(limit).route_layer(guard));
     }
     router
         .fallback(pages::missing)
-        .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .layer(middleware::from_fn_with_state(Arc::clone(app), edge::outermost))
         .with_state(Arc::clone(app))
 }

@@ -12,7 +12,7 @@ use utoipa::{OpenApi, PartialSchema as _, ToSchema as _};
 use super::auth::VERSION_HEADER;
 use super::model::{Cbor, Id, ProblemDocument, names};
 use super::{accounts, admin, blobs, events, health, hosts, jobs, journal, login, results};
-use crate::authz::{ROUTES, Role, Route};
+use crate::authz::{Body, ROUTES, Role, Route};
 
 /// Documents the worker's call, whose messages are not JSON.
 #[utoipa::path(
@@ -123,6 +123,10 @@ fn complete(operation: &mut Operation, route: &Route) {
     parameters.splice(0..0, own.map(RefOr::T));
     let role = names::text(route.role);
     let extensions = utoipa::openapi::extensions::Extensions::builder().add("x-role", role);
+    let extensions = match route.body {
+        Body::Most(bytes) => extensions.add("x-max-body", bytes),
+        Body::None | Body::Blob => extensions,
+    };
     operation.extensions.get_or_insert_default().merge(extensions.build());
     if route.role != Role::Public {
         operation.security = Some(vec![SecurityRequirement::new("bearer", [""; 0])]);
@@ -161,7 +165,8 @@ fn problem() -> utoipa::openapi::Response {
     let schema = Ref::from_schema_name(ProblemDocument::name());
     let content = ContentBuilder::new().schema(Some(schema)).build();
     let mut later = Header::new(u32::schema());
-    later.description = Some("With 503: seconds after which to send the request again".to_owned());
+    later.description =
+        Some("With 503 and 429: seconds after which to send the request again".to_owned());
     let problem = ResponseBuilder::new().description("What is wrong, and what to do (RFC 9457)");
     problem.content("application/problem+json", content).header("Retry-After", later).build()
 }

@@ -8,6 +8,7 @@ use tallymill_engine::Refusal;
 use super::model::ProblemDocument;
 use crate::blobs::BlobError;
 use crate::pipeline::Unavailable;
+use crate::rates::{Rate, TooOften};
 use crate::tokens::TokenError;
 
 /// The kind of a problem, beside its response.
@@ -23,13 +24,16 @@ pub struct Problem {
     field: Option<String>,
     limit: Option<String>,
     next: Option<&'static str>,
+    /// Seconds after which to send the request again.
+    after: Option<u16>,
 }
 
 impl Problem {
     /// A problem with this status, name and detail.
     #[must_use]
     pub fn new(status: StatusCode, name: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, name, detail: detail.into(), field: None, limit: None, next: None }
+        let after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { status, name, detail: detail.into(), field: None, limit: None, next: None, after }
     }
 
     /// The request is not what it must be: 400, with the field.
@@ -128,13 +132,13 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, name) = (self.status, self.name);
+        let (status, name, after) = (self.status, self.name, self.after);
         let mut response = (status, Json(self.document())).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response.extensions_mut().insert(Kind(name));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(after) = after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
         }
         response
     }
@@ -144,6 +148,16 @@ impl From<Unavailable> for Problem {
     fn from(error: Unavailable) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())
             .next("send the same request again")
+    }
+}
+
+impl From<TooOften> for Problem {
+    fn from(TooOften { rate: Rate { steady, burst }, after }: TooOften) -> Self {
+        let detail = format!("more than {steady} such calls a second, after {burst} at once");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-often", detail);
+        let problem =
+            problem.limit(&steady).next("send the same request after the time in Retry-After");
+        Self { after: Some(u16::try_from(after).unwrap_or(u16::MAX)), ..problem }
     }
 }
 

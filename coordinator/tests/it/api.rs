@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::Value;
 use tallymill_protocol::cbor::{List, Text};
-use tallymill_protocol::work::{MAX_REQUEST, WorkRequest};
+use tallymill_protocol::work::WorkRequest;
 use tallymill_protocol::{Keypair, Manifest, Message, Nonce, Revocation};
 
 use crate::world::{Person, Worker, World, asking, network, now, problem, receipt};
@@ -135,10 +135,10 @@ async fn shutdown_ends() {
 async fn errors_of_the_server_itself_are_problem_documents_too() {
     let world = World::start().await;
     let payer = world.person(2, 0).await;
-    let long = vec![b' '; MAX_REQUEST + 1];
+    let long = vec![b' '; 65_700 + 1];
     let told = world.as_person(&payer, Method::POST, "/api/v1/quote", long).await;
     let told = problem(told, 413).await;
-    assert_eq!((&told["field"], &told["limit"]), (&"body".into(), &MAX_REQUEST.to_string().into()));
+    assert_eq!((&told["field"], &told["limit"]), (&"body".into(), &"65700".into()));
     assert!(told["next"].as_str().unwrap().contains("blobs"), "{told}");
     let wrong = world.call(Method::DELETE, "/api/v1/jobs").send().await.unwrap();
     let allowed = wrong.headers()["allow"].to_str().unwrap().to_owned();

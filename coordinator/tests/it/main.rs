@@ -16,6 +16,8 @@ mod journal;
 #[cfg(test)]
 mod pipeline;
 #[cfg(test)]
+mod rates;
+#[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod reports;
