@@ -4,6 +4,7 @@
 
 mod args;
 mod fault;
+mod notify;
 mod settings;
 mod ui;
 mod verb;

@@ -20,6 +20,7 @@ use crate::keys;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pipeline::{Pipeline, PipelineError};
+use crate::pulse::{Life, Pulse};
 use crate::service::{Handle, Served, ServiceError, engine, io};
 use crate::tls::Tls;
 use front::{Front, Serving};
@@ -63,12 +64,13 @@ pub(crate) async fn start(
     let front = connections::Front { router, bounds, metrics: counted, tls };
     let served = tokio::spawn(connections::serve(listener, front, stopped.clone()));
     let (end, ended) = oneshot::channel();
-    let member = Member { options, address, seat, serving, metrics, stopped };
+    let (life, shown) = watch::channel(Life::StandsBy { served: false });
+    let member = Member { options, address, seat, serving, life, metrics, stopped };
     tokio::spawn(async move {
         // Nobody may be left to hear how it ended.
         drop(end.send(member.run().await));
     });
-    Ok(Handle::new(addr, key, stop, served, ended))
+    Ok(Handle::new(addr, key, Pulse::of(shown), stop, served, ended))
 }
 
 /// One of them.
@@ -77,6 +79,7 @@ struct Member {
     address: String,
     seat: Arc<dyn Seat>,
     serving: watch::Sender<Serving>,
+    life: watch::Sender<Life>,
     metrics: Arc<Metrics>,
     stopped: watch::Receiver<bool>,
 }
@@ -149,6 +152,7 @@ impl Member {
     /// Requests go to whoever has the seat.
     fn follow(&self, sitter: Option<&Sitter>) {
         let other = sitter.filter(|it| !it.address.is_empty() && it.address != self.address);
+        self.life.send_replace(Life::StandsBy { served: other.is_some() });
         let serving = other.map_or(Serving::Nobody, |sitter| Serving::There(sitter.clone().into()));
         self.serving.send_if_modified(|now| {
             let other = !now.is(&serving);
@@ -184,7 +188,8 @@ impl Member {
         served: Served,
         leave: watch::Sender<bool>,
     ) -> Result<Term, PipelineError> {
-        let Served { router, pipeline, mut ended } = served;
+        let Served { router, pipeline, life, mut ended } = served;
+        self.life.send_replace(life);
         self.serving.send_replace(Serving::Here(router));
         let mut stopped = self.stopped.clone();
         let term = tokio::select! {
@@ -197,6 +202,7 @@ impl Member {
         };
         // What waits ends; what is under way has the router still, and with it the engine.
         leave.send_replace(true);
+        self.life.send_replace(Life::StandsBy { served: false });
         self.serving.send_replace(Serving::Nobody);
         drop(pipeline);
         match term {

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod options;
 pub mod pages;
 pub mod pipeline;
+pub mod pulse;
 mod quota;
 pub mod rates;
 pub mod service;

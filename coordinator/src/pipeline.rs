@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::events::Events;
 use crate::metrics::{Abandoned, Metrics};
+use crate::pulse::Beats;
 
 pub use error::PipelineError;
 
@@ -177,6 +178,8 @@ pub struct Running {
     pub events: Arc<Events>,
     /// Epoch of its leases.
     pub epoch: u64,
+    /// Its thread's signs of life.
+    pub beats: Beats,
     /// Its thread's end.
     pub ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
@@ -233,6 +236,7 @@ pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
         abandoned,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let beats = Beats::of(&runtime);
     std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
         let flag = Lowered(Arc::clone(&worker.ready));
         let result = runtime.block_on(worker.run(inputs));
@@ -240,7 +244,7 @@ pub async fn start(parts: Parts) -> Result<Running, PipelineError> {
         // Nobody may be left to hear how it ended.
         drop(end.send(result));
     })?;
-    Ok(Running { pipeline: Pipeline { queue, ready }, events, epoch, ended })
+    Ok(Running { pipeline: Pipeline { queue, ready }, events, epoch, beats, ended })
 }
 
 /// A flag that is false once this is dropped, also by a panic.

@@ -20,6 +20,7 @@ use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
 use crate::options::{Options, PlainHttp};
 use crate::pipeline::{self, Parts, Pipeline, PipelineError};
+use crate::pulse::{Life, Pulse};
 use crate::quota::Quota;
 use crate::rates::Limits;
 use crate::tls::{Tls, TlsError};
@@ -72,6 +73,8 @@ pub struct Handle {
     pub addr: SocketAddr,
     /// Its key.
     pub key: tallymill_protocol::Key,
+    /// How it is.
+    pub pulse: Pulse,
     stop: watch::Sender<bool>,
     served: JoinHandle<()>,
     ended: oneshot::Receiver<Result<(), PipelineError>>,
@@ -81,11 +84,12 @@ impl Handle {
     pub(crate) const fn new(
         addr: SocketAddr,
         key: tallymill_protocol::Key,
+        pulse: Pulse,
         stop: watch::Sender<bool>,
         served: JoinHandle<()>,
         ended: oneshot::Receiver<Result<(), PipelineError>>,
     ) -> Self {
-        Self { addr, key, stop, served, ended }
+        Self { addr, key, pulse, stop, served, ended }
     }
 
     /// Turns /readyz false, stops leasing, ends long polls and event streams, answers what is under way within
@@ -153,10 +157,11 @@ pub async fn start_with(
     let served = engine_with(options, key, store, Arc::clone(&metrics), stopped.clone()).await?;
     let listener = TcpListener::bind(listen).await.map_err(io("listen"))?;
     let addr = listener.local_addr().map_err(io("listen"))?;
-    let Served { router, ended, .. } = served;
+    let Served { router, ended, life, .. } = served;
+    let pulse = Pulse::of(watch::channel(life).1);
     let front = Front { router, bounds, metrics, tls };
     let served = tokio::spawn(connections::serve(listener, front, stopped));
-    Ok(Handle { addr, key: public, stop, served, ended })
+    Ok(Handle { addr, key: public, pulse, stop, served, ended })
 }
 
 /// An engine and what reaches it.
@@ -165,6 +170,8 @@ pub(crate) struct Served {
     pub(crate) router: Router,
     /// The engine.
     pub(crate) pipeline: Pipeline,
+    /// How it is.
+    pub(crate) life: Life,
     /// Its end.
     pub(crate) ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
@@ -221,5 +228,11 @@ async fn engine_with(
         tables: http::work::Tables::default(),
         books: std::sync::Mutex::default(),
     });
-    Ok(Served { router: http::router(&app), pipeline, ended: running.ended })
+    let (app, router) = (Arc::downgrade(&app), http::router(&app));
+    Ok(Served {
+        router,
+        pipeline,
+        life: Life::Serves { app, beats: running.beats },
+        ended: running.ended,
+    })
 }

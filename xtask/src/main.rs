@@ -20,6 +20,7 @@ mod powercut;
 mod recount;
 mod repo;
 mod say;
+mod service;
 mod setup;
 mod stats;
 mod swarm;

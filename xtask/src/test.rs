@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use crate::{database, guests, network, node, repo, tidy};
+use crate::{database, guests, network, node, repo, service, tidy};
 
 /// Sums over the `test result:` lines of the test harness, and the closing lines of node's.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     session.step("guests", |_| guests::build());
     session.step("node", |_| node::ensure());
     session.step("postgresql", |_| database::ensure());
+    session.step("systemd", |_| service::ensure());
     session.step("format", |_| repo::run(repo::cargo().args(["fmt", "--all", "--check"])));
     session.step("format of examples", |_| repo::run(&mut examples_format()));
     session.step("build and clippy", |_| repo::run(&mut build(workspace())));

@@ -13,6 +13,7 @@ use tallymill_storage::Place;
 use super::Stop;
 use crate::args::{Common, CoordinatorArgs, CoordinatorVerb};
 use crate::fault::Usage;
+use crate::notify;
 use crate::settings::Resolved;
 use crate::ui;
 
@@ -114,13 +115,16 @@ async fn serve(common: &Common, mut options: Options) -> anyhow::Result<ExitCode
     } else {
         ui::line(format!("listening on {url}, data in {data}; Ctrl-C stops"));
     }
+    let pulse = handle.pulse.clone();
     tokio::select! {
         () = stop.asked() => {}
+        never = notify::attend(&pulse, &url) => match never {},
         ended = handle.ended() => {
             // Nothing is decided any more: whoever started this process must see that it is over.
             return ended.context("the coordinator stopped by itself").map(|()| ExitCode::FAILURE);
         }
     }
+    notify::stopping();
     handle.shutdown().await.context("failed to stop cleanly")?;
     Ok(ExitCode::SUCCESS)
 }

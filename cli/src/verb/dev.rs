@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::Stop;
 use crate::args::{Common, DevArgs, VARIABLES};
-use crate::ui;
+use crate::{notify, ui};
 
 /// How long a part may take to stop before it is killed.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -90,6 +90,10 @@ fn worker(state: &Path, url: &str, number: u32) -> anyhow::Result<Child> {
 
 /// Starts a part in a process group of its own, so that Ctrl-C reaches only this process, which stops the parts in order.
 fn spawn(command: &mut Command, stdout: Stdio) -> anyhow::Result<Child> {
+    // A service manager that started this process waits for this process.
+    for variable in notify::VARIABLES {
+        command.env_remove(variable);
+    }
     command.process_group(0).stdin(Stdio::null()).stdout(stdout).kill_on_drop(true);
     command.spawn().context("failed to start a part of the network")
 }

@@ -13,7 +13,7 @@ use tallymill_worker::{Command, Handle, Options, Rules, Sandboxed, Strangers, Wo
 use super::Stop;
 use crate::args::{Common, JoinArgs, WorkerArgs, WorkerVerb};
 use crate::fault::Usage;
-use crate::ui;
+use crate::{notify, ui};
 
 /// Longest wall-clock time of one task; what runs longer is void here and goes to another host.
 const WALL: Duration = Duration::from_secs(24 * 3_600);
@@ -49,8 +49,9 @@ async fn work(common: &Common, state: &Path, args: &JoinArgs) -> anyhow::Result<
     };
     tokio::select! {
         () = stop.asked() => {}
-        () = handle.finished() => {}
+        () = notify::follow(&mut handle) => {}
     }
+    notify::stopping();
     handle.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,10 @@ use tallymill_storage::*;
 pub struct Failing {
     inner: MemoryStore,
     pub fails: AtomicBool,
+    /// Whether commits never end.
+    pub hangs: AtomicBool,
+    /// Whether one of those has begun.
+    pub hanging: AtomicBool,
     /// Whether reads fail as commits do.
     pub unreadable: AtomicBool,
     /// A bug in the engine thread: probing panics.
@@ -23,6 +27,8 @@ impl Failing {
         Self {
             inner: MemoryStore::new(identity),
             fails: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            hanging: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             short: AtomicBool::new(false),
@@ -42,6 +48,10 @@ impl Commits for Failing {
     fn commit<'a>(&'a self, batch: &'a Batch) -> Answer<'a, (), CommitError> {
         match self.full() {
             true => Box::pin(async { Err(CommitError::Full) }),
+            false if self.hangs.load(Ordering::Acquire) => {
+                self.hanging.store(true, Ordering::Release);
+                Box::pin(std::future::pending())
+            }
             false => self.inner.commit(batch),
         }
     }

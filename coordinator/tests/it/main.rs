@@ -15,6 +15,7 @@ mod group;
 mod journal;
 #[cfg(test)]
 mod pipeline;
+mod pulse;
 #[cfg(test)]
 mod rates;
 #[cfg(test)]

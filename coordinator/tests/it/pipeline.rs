@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use crate::failing::Failing;
 use crate::world::{Worker, World, asking, network, problem, receipt};
 
-fn open(identity: &Identity, secret: u8) -> Command {
+pub fn open(identity: &Identity, secret: u8) -> Command {
     let pair = Keypair::from_secret(&[secret; 32]);
     let statement = AccountStatement {
         format: 1,

@@ -18,6 +18,7 @@ mod local;
 mod operator;
 mod postgres;
 mod refusals;
+mod service;
 mod settings;
 mod steps;
 mod tls;

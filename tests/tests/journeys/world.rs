@@ -138,6 +138,9 @@ pub fn command(folder: &Path) -> Command {
         "TALLYMILL_ALLOW_PLAIN_HTTP",
         "TALLYMILL_ADMISSION",
         "TALLYMILL_OPERATORS",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
     ] {
         command.env_remove(name);
     }

@@ -32,6 +32,8 @@ impl Child {
         let file = File::options().create(true).append(true).open(&log);
         let file = file.with_context(|| format!("failed to open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        // Whatever started this process waits for none of its children.
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
         let mut process = command.spawn().with_context(|| format!("failed to start {name}"))?;
         let (sender, lines) = sync_channel(LINES);
         if let Some(stdout) = process.stdout.take() {
