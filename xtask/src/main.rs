@@ -15,6 +15,7 @@ mod load;
 mod measure;
 mod network;
 mod node;
+mod package;
 mod portable;
 mod powercut;
 mod recount;
@@ -69,6 +70,8 @@ enum Command {
     PowercutWriter(powercut::Writer),
     /// Send guests that mean harm through a network, and measure what they cost; one JSON line.
     Hostile,
+    /// Make a Debian package, unpack it and check it; one JSON line.
+    Package,
     /// Run the same metered modules on every engine and compare; one JSON line.
     Portable(portable::Options),
 }
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Powercut(options) => powercut::run(&options),
         Command::PowercutWriter(writer) => writer.run(),
         Command::Hostile => hostile::run(),
+        Command::Package => package::run(),
         Command::Portable(options) => portable::run(&options),
     };
     // Without the backtrace that returning the error would print: these errors are for people.

@@ -260,6 +260,26 @@ fn is_database(path: &Path) -> bool {
     read.is_ok() && &head == b"SQLite format 3\0"
 }
 
+/// Takes every setting of a coordinator out of a command's environment, but for its database.
+pub(crate) fn without_settings(command: &mut Command) {
+    const NAMES: [&str; 11] = [
+        "CONFIG",
+        "DATA",
+        "LISTEN",
+        "NETWORK",
+        "PUBLIC",
+        "SHARED",
+        "TLS_CERT",
+        "TLS_KEY",
+        "ALLOW_PLAIN_HTTP",
+        "ADMISSION",
+        "OPERATORS",
+    ];
+    for name in NAMES {
+        command.env_remove(format!("TALLYMILL_{name}"));
+    }
+}
+
 fn coordinator_command(
     program: &Path,
     folder: &Path,
@@ -268,20 +288,7 @@ fn coordinator_command(
 ) -> Command {
     let mut command = repo::command(program);
     // What is measured is not how a coordinator is set up elsewhere.
-    for name in [
-        "CONFIG",
-        "DATA",
-        "LISTEN",
-        "NETWORK",
-        "PUBLIC",
-        "TLS_CERT",
-        "TLS_KEY",
-        "ALLOW_PLAIN_HTTP",
-        "ADMISSION",
-        "OPERATORS",
-    ] {
-        command.env_remove(format!("TALLYMILL_{name}"));
-    }
+    without_settings(&mut command);
     command.args(["--json", "coordinator", "--listen", listen]);
     command.arg("--data").arg(folder.join("coordinator"));
     command.args(["--operator", &operator.to_string()]);

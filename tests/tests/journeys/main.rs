@@ -16,6 +16,7 @@ mod json;
 mod keys;
 mod local;
 mod operator;
+mod packaging;
 mod postgres;
 mod refusals;
 mod service;
