@@ -1,5 +1,7 @@
 //! What is counted for operators, as OpenMetrics text. No label ever holds an id: series stay few.
 
+mod causes;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -11,8 +13,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tallymill_engine::rows::HostRow;
-use tallymill_engine::{NetworkView, Reply};
+use tallymill_engine::{NetworkView, Reply, WorkAnswer};
 use tallymill_protocol::HostId;
+use tallymill_protocol::work::Verdict as Judged;
 
 /// Media type of the text.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,6 +39,11 @@ struct Verdict {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cause {
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -54,6 +62,9 @@ pub struct Metrics {
     receipts: Family<Verdict, Counter>,
     lapsed: Counter,
     unshaken: Counter,
+    rejects: Family<Cause, Counter>,
+    waits: Family<Cause, Counter>,
+    refusals: Family<Cause, Counter>,
     now: Now,
 }
 
@@ -111,6 +122,9 @@ impl Default for Metrics {
             receipts: Family::default(),
             lapsed: Counter::default(),
             unshaken: Counter::default(),
+            rejects: Family::default(),
+            waits: Family::default(),
+            refusals: Family::default(),
             now: Now::default(),
         };
         metrics.registered()
@@ -142,6 +156,12 @@ impl Metrics {
         );
         let help = "Connections that came to no TLS";
         registry.register("handshake_failures", help, self.unshaken.clone());
+        let help = "Reports of which something was refused, by the first cause";
+        registry.register("rejects", help, self.rejects.clone());
+        let help = "Answers without work to hosts that asked for it, by the first cause";
+        registry.register("waits", help, self.waits.clone());
+        let help = "Commands that the engine refused, by cause";
+        registry.register("refusals", help, self.refusals.clone());
         self
     }
 
@@ -172,8 +192,27 @@ impl Metrics {
         }
     }
 
-    /// Counts what an answer to a host says about its reports.
+    /// Counts what an answer to a host says, whoever refused: what was not believed, and why there is no work.
+    pub fn worked(&self, work: &WorkAnswer) {
+        for answer in &work.answers {
+            let judged = !answer.verdicts.is_empty();
+            if !judged || answer.verdicts.contains(&Judged::Refused) {
+                let cause = causes::field(&answer.reason);
+                self.rejects.get_or_create(&Cause { cause }).inc();
+            }
+        }
+        let reason = work.reasons.first().filter(|_| work.grants.is_empty());
+        if let Some(cause) = reason.and_then(|reason| causes::wait(reason)) {
+            self.waits.get_or_create(&Cause { cause }).inc();
+        }
+    }
+
+    /// Counts what an answer to a host says about its reports, and what was refused.
     pub fn replied(&self, reply: &Reply) {
+        if let Reply::Refused(refusal) = reply {
+            let cause = causes::refusal(refusal);
+            self.refusals.get_or_create(&Cause { cause }).inc();
+        }
         let Reply::Work(work) = reply else { return };
         for answer in &work.answers {
             self.reports.inc();

@@ -111,6 +111,7 @@ pub async fn work(
             refused.into_iter().for_each(|(at, refusal)| {
                 answer.answers.insert(at.min(answer.answers.len()), refusal);
             });
+            app.metrics.worked(&answer);
             Ok(reply(&app, answer).await?.to_bytes())
         }
         Reply::Refused(Refusal::UnknownHost(_)) => {

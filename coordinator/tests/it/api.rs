@@ -217,10 +217,13 @@ async fn metrics_count_requests_problems_commits_and_verdicts() {
     let token = world.lease(&host).await;
     let upload = host.upload(&token, &[receipt(&token.peek().unwrap(), b"")], b"");
     assert_eq!(world.report(&host, upload).await.verdicts.0, [0]);
+    assert!(world.work(&host, &asking()).await.grants.0.is_empty());
     let again = world.manifest(&payer, 1).await;
     world.submitted(&payer, &Manifest { nonce: Nonce([1; 16]), ..again }).await;
     world.lease(&host).await;
     withdraw(&world, &payer, &host).await;
+    let body = asking().to_bytes();
+    problem(world.as_person(&host.person, Method::POST, "/api/v1/work", body).await, 403).await;
     world.get(&payer, &format!("/api/v1/jobs/{job}")).await;
     problem(world.get(&payer, "/nowhere").await, 404).await;
     let answer = world.call(Method::GET, "/metrics").send().await.unwrap();
@@ -234,6 +237,8 @@ async fn metrics_count_requests_problems_commits_and_verdicts() {
         r#"tallymill_receipts_total{verdict="settled"} 1"#,
         "tallymill_reports_total 1",
         "tallymill_lapsed_tasks_total 1",
+        r#"tallymill_waits_total{cause="no-tasks"} 1"#,
+        r#"tallymill_refusals_total{cause="revoked"} 1"#,
         "tallymill_leases 0",
         "tallymill_ready 1",
     ] {

@@ -109,6 +109,14 @@ async fn forged_and_foreign_reports_are_refused_by_name() {
     assert!(stolen.starts_with("leases[0].host"), "{stolen}");
     assert_eq!(spent(&world, &payer, &job).await, "0");
     assert_eq!(world.report(&host, honest).await.verdicts.0, [0], "the honest one still counts");
+    let text = world.call(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    for (cause, times) in
+        [("report", 1), ("report.network", 1), ("receipts.lease", 1), ("leases.host", 1)]
+    {
+        let line = format!("tallymill_rejects_total{{cause=\"{cause}\"}} {times}");
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("rejects_total{cause=\"other\"}"), "a cause without a name in\n{text}");
 }
 
 #[tokio::test]
