@@ -31,7 +31,7 @@ pub struct Settings {
     #[arg(long, env = DATABASE, hide_env_values = true, value_name = "PLACE", global = true)]
     pub database: Option<Secret>,
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:7411].
-    #[arg(long, env = "TALLYMILL_LISTEN")]
+    #[arg(long, env = "TALLYMILL_LISTEN", global = true)]
     pub listen: Option<std::net::SocketAddr>,
     /// Name of the network: the origin of its log [default: localhost/tallymill].
     #[arg(long, env = "TALLYMILL_NETWORK")]
@@ -102,6 +102,8 @@ pub enum CoordinatorVerb {
         #[arg(long)]
         without_key: bool,
     },
+    /// Ask the coordinator that listens as these settings say whether it is ready; exit code 1 when it is not.
+    Health,
     /// Put a backup into a data directory (--data) in which no coordinator was.
     Restore {
         /// The folder of the backup.

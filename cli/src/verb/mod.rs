@@ -6,6 +6,7 @@ pub mod coordinator;
 pub mod credit;
 pub mod dev;
 pub mod doctor;
+pub mod health;
 pub mod help;
 pub mod job;
 pub mod key;

@@ -79,6 +79,9 @@ fn every_verb_says_json_and_nothing_else() {
 fn of_a_coordinator(tried: &Tried) {
     let shown = tried.tell("config show", &[]).remove(0);
     assert_eq!(shown["coordinator"][0]["name"], "data");
+    let address = tried.network.url.trim_start_matches("http://");
+    let health = tried.tell("coordinator health", &["--listen", address]).remove(0);
+    assert_eq!((&health["ready"], text(&health, "address")), (&Value::Bool(true), address));
     let made = tried.tell("coordinator backup", &["backup", "--data", "data"]).remove(0);
     let restored = tried.tell("coordinator restore", &["backup", "--data", "elsewhere"]).remove(0);
     assert_eq!((&restored["restored"], &restored["verified"]), (&made, &Value::Null));

@@ -84,3 +84,49 @@ fn a_key_and_a_database_are_deleted_by_a_purge_alone() {
         run("debian/postinst", folder.path(), word);
     }
 }
+
+/// The instructions of a Containerfile, each with its words on one line.
+fn instructions(text: &str) -> Vec<(String, String)> {
+    let joined = text.replace("\\\n", " ");
+    let lines = joined.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let split =
+        |line: &str| line.split_once(' ').map(|(name, rest)| (name.to_owned(), rest.to_owned()));
+    lines.map(|line| split(line).unwrap()).collect()
+}
+
+/// No registry need be reached to see that an image runs the program as nobody special, from bases that do not move.
+#[test]
+fn an_image_has_pinned_bases_a_user_of_its_own_and_a_check_by_the_program_itself() {
+    let text = std::fs::read_to_string(packaging("Containerfile")).unwrap();
+    let all = instructions(&text);
+    let of = |name: &str| -> Vec<&str> {
+        all.iter().filter(|(it, _)| it == name).map(|(_, rest)| rest.as_str()).collect()
+    };
+    let bases = of("FROM");
+    assert_eq!(bases.len(), 2);
+    let toolchain = std::fs::read_to_string(packaging("../rust-toolchain.toml")).unwrap();
+    let version = toolchain.split('"').nth(1).unwrap();
+    assert!(bases[0].contains(&format!("/rust:{version}-")), "not the toolchain's: {}", bases[0]);
+    assert!(bases.iter().all(|base| base.contains(':') && !base.contains(":latest")), "{bases:?}");
+    let (last, _) = all.iter().enumerate().rfind(|(_, (name, _))| name == "FROM").unwrap();
+    let at = |name: &str| all.iter().rposition(|(it, _)| it == name).unwrap();
+    assert!(at("USER") > last && at("RUN") < at("USER"), "what is run is not root's");
+    assert_eq!((of("USER"), of("VOLUME")), (vec!["7411:7411"], vec![r#"["/data"]"#]));
+    for copied in
+        of("COPY").iter().filter(|it| !it.starts_with("--from")).flat_map(|it| it.split(' '))
+    {
+        assert!(copied.starts_with('/') || packaging("..").join(copied).exists(), "{copied}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let check = of("HEALTHCHECK")[0].split_once("CMD ").unwrap().1;
+    for words in [check, of("CMD")[0]] {
+        let words: Vec<String> = serde_json::from_str(words).unwrap();
+        let verb = words.iter().filter(|word| !word.starts_with('/'));
+        call(command(folder.path()).args(verb).arg("--help"), b"").good();
+    }
+    let settings = of("ENV")[0].split(' ').map(|it| it.split_once('=').unwrap());
+    let mut show = command(folder.path());
+    let shown = call(show.args(["--json", "config", "show"]).envs(settings), b"").json().remove(0);
+    let value = |at: usize| shown["coordinator"][at]["value"].as_str().unwrap().to_owned();
+    assert_eq!((value(0).as_str(), value(2).as_str()), ("/data/coordinator", "0.0.0.0:7411"));
+}

@@ -113,9 +113,21 @@ fn a_coordinator_whose_disk_is_full_says_so_and_when_it_is_over() {
         |said| said.code == 4,
     );
     manager.hears("STATUS=Not ready: the database takes no writes.");
+    // What a container asks says the same.
+    let address = network.url.trim_start_matches("http://").to_owned();
+    let health = ["coordinator", "health", "--listen", &address];
+    let unhealthy = call(command(folder.path()).args(health), b"");
+    assert_eq!(
+        (unhealthy.code, &*unhealthy.out),
+        (1, "not ready: it is about to stop, or the database takes no writes\n")
+    );
     manager.hears("WATCHDOG=1");
     grow(None);
     manager.hears("READY=1");
+    assert_eq!(call(command(folder.path()).args(health), b"").good(), "ready\n");
+    drop(network);
+    let gone = call(command(folder.path()).args(health), b"").failed(1);
+    assert!(gone.contains("is not healthy: "), "{gone}");
 }
 
 #[test]
