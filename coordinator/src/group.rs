@@ -70,7 +70,7 @@ pub(crate) async fn start(
         // Nobody may be left to hear how it ended.
         drop(end.send(member.run().await));
     });
-    Ok(Handle::new(addr, key, Pulse::of(shown), stop, served, ended))
+    Ok(Handle { addr, key, pulse: Pulse::of(shown), stop, served, ended })
 }
 
 /// One of them.

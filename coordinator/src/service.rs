@@ -75,23 +75,12 @@ pub struct Handle {
     pub key: tallymill_protocol::Key,
     /// How it is.
     pub pulse: Pulse,
-    stop: watch::Sender<bool>,
-    served: JoinHandle<()>,
-    ended: oneshot::Receiver<Result<(), PipelineError>>,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) served: JoinHandle<()>,
+    pub(crate) ended: oneshot::Receiver<Result<(), PipelineError>>,
 }
 
 impl Handle {
-    pub(crate) const fn new(
-        addr: SocketAddr,
-        key: tallymill_protocol::Key,
-        pulse: Pulse,
-        stop: watch::Sender<bool>,
-        served: JoinHandle<()>,
-        ended: oneshot::Receiver<Result<(), PipelineError>>,
-    ) -> Self {
-        Self { addr, key, pulse, stop, served, ended }
-    }
-
     /// Turns /readyz false, stops leasing, ends long polls and event streams, answers what is under way within
     /// [`DRAIN`], and ends; connections that take longer are cut.
     ///

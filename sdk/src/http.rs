@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tallymill_protocol::cbor::Text;
 use tallymill_protocol::{Key, Login, Message as _, Micros, PROTOCOL_VERSION};
+use tallymill_transport::Ways;
 use tokio::sync::Mutex;
 
 use crate::model::Problem;
@@ -52,28 +53,29 @@ pub(crate) enum Body {
 /// A connection to one coordinator with one key.
 #[derive(Debug)]
 pub(crate) struct Http {
-    client: reqwest::Client,
+    ways: Ways,
     base: String,
     key: KeyFile,
     token: Mutex<Option<String>>,
 }
 
 impl Http {
-    /// A client for the coordinator at `url`; over https it trusts the authorities in `ca` too.
+    /// A client for the coordinator at `url`, or for any of those at several with commas between; over https it trusts the
+    /// authorities in `ca` too.
     ///
     /// # Errors
     /// When the address makes no sense, or those authorities cannot be read.
     pub fn new(url: &str, key: KeyFile, ca: Option<&Path>) -> Result<Self, Error> {
-        let url = tallymill_transport::origin(url)?;
-        let client = tallymill_transport::client(&url, ca)?;
-        // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
-        let client = client.pool_idle_timeout(Duration::from_secs(20));
-        // A wait for results outlives a lost probe of its connection; other systems have no such limit.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let client = client.tcp_user_timeout(Duration::from_secs(60));
-        let base = url.origin().ascii_serialization();
-        let client = client.build().map_err(|error| unreachable(&base, error))?;
-        Ok(Self { client, base, key, token: Mutex::new(None) })
+        let ways = Ways::new(url, ca, |client| {
+            // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
+            let client = client.pool_idle_timeout(Duration::from_secs(20));
+            // A wait for results outlives a lost probe of its connection; other systems have no such limit.
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            let client = client.tcp_user_timeout(Duration::from_secs(60));
+            client
+        })?;
+        let base = if ways.count() > 1 { url.to_owned() } else { ways.origin() };
+        Ok(Self { ways, base, key, token: Mutex::new(None) })
     }
 
     pub fn base(&self) -> &str {
@@ -122,8 +124,15 @@ impl Http {
         let once = if method == Method::POST { Some(once()?) } else { None };
         let mut fresh = false;
         let mut attempt = 0;
+        let mut others = self.ways.count() - 1;
         loop {
-            let token = self.token(fresh).await?;
+            let token = match self.token(fresh).await {
+                Err(Error::Unreachable { .. }) if others > 0 => {
+                    others -= 1;
+                    continue;
+                }
+                token => token?,
+            };
             let mut request = self.request(method.clone(), path, body.clone()).bearer_auth(token);
             if let Some(once) = &once {
                 request = request.header("idempotency-key", once);
@@ -131,12 +140,16 @@ impl Http {
             if let Some(range) = range {
                 request = request.header("range", range);
             }
-            let response = match request.send().await {
+            let response = match self.ways.send(request).await {
                 Ok(response) => response,
                 Err(error) => {
                     // An answer to a long body can be lost with the connection, also that the token has ended.
                     *self.token.lock().await = None;
-                    return Err(self.unreachable(error));
+                    if others == 0 {
+                        return Err(self.unreachable(error));
+                    }
+                    others -= 1;
+                    continue;
                 }
             };
             attempt += 1;
@@ -173,13 +186,23 @@ impl Http {
         body: Body,
     ) -> Result<T, Error> {
         let mut attempt = 0;
+        let mut others = self.ways.count() - 1;
         loop {
             let request = self.request(method.clone(), path, body.clone());
-            let response = request.send().await.map_err(|e| self.unreachable(e))?;
+            let response = match self.ways.send(request).await {
+                Ok(response) => response,
+                Err(_) if others > 0 => {
+                    others -= 1;
+                    continue;
+                }
+                Err(error) => return Err(self.unreachable(error)),
+            };
             attempt += 1;
             match response.status() {
                 status if status.is_success() => return self.read(path, response).await,
-                StatusCode::TOO_MANY_REQUESTS if attempt < TRIES => {
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+                    if attempt < TRIES =>
+                {
                     tokio::time::sleep(pause(&response, attempt)).await;
                 }
                 _ => return Err(problem(response).await),
@@ -188,9 +211,8 @@ impl Http {
     }
 
     fn request(&self, method: Method, path: &str, body: Body) -> RequestBuilder {
-        let url = format!("{}{path}", self.base);
         let request =
-            self.client.request(method, url).header("tallymill-protocol", PROTOCOL_VERSION);
+            self.ways.request(method, path).header("tallymill-protocol", PROTOCOL_VERSION);
         match body {
             Body::Nothing => request,
             Body::Json(value) => request.json(&value),
@@ -203,7 +225,7 @@ impl Http {
 
     /// A connection that could not be made, or was lost.
     pub fn unreachable(&self, source: reqwest::Error) -> Error {
-        unreachable(&self.base, source)
+        unreachable(&self.ways.origin(), source)
     }
 
     async fn token(&self, fresh: bool) -> Result<String, Error> {
@@ -220,6 +242,7 @@ impl Http {
         let pair = self.key.pair();
         let ask = ChallengeRequest { key: pair.public().to_string(), purpose: "api" };
         let ask = serde_json::to_value(ask).map_err(|e| Error::Answer(e.to_string()))?;
+        let origin = self.ways.origin();
         let challenge: Challenge =
             self.open(Method::POST, "/api/v1/login/challenge", Body::Json(ask)).await?;
         let wrong =
@@ -228,7 +251,7 @@ impl Http {
         let login = Login {
             format: 1,
             audience,
-            origin: Text(self.base.clone()),
+            origin: Text(origin),
             purpose: Text("api".to_owned()),
             nonce: challenge.nonce.parse().map_err(wrong)?,
             expiry: Micros(challenge.expiry),

@@ -5,6 +5,7 @@
 //! that what goes wrong with it is told in the same words by the worker and by the client library.
 
 mod explain;
+mod ways;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 pub use explain::explain;
+pub use ways::Ways;
 
 /// Why there is no way to a coordinator.
 #[derive(Debug, thiserror::Error)]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tallymill_protocol::cbor::Text;
 use tallymill_protocol::{Digest, Key, Login, Message, Micros, Nonce, PROTOCOL_VERSION};
-use tallymill_transport::TransportError;
+use tallymill_transport::{TransportError, Ways};
 
 use crate::signer::{Signer, SignerError};
 
@@ -68,46 +68,43 @@ impl ApiError {
 /// A client of one coordinator.
 #[derive(Debug)]
 pub struct Api {
-    http: reqwest::Client,
-    base: Url,
+    ways: Ways,
     token: Mutex<Option<String>>,
 }
 
 impl Api {
-    /// A client for the coordinator at `url`; over https it trusts the authorities in `ca` too.
+    /// A client for the coordinator at `url`, or for any of those at several with commas between; over https it trusts the
+    /// authorities in `ca` too.
     ///
     /// # Errors
     /// When it is not an http(s) address, or those authorities cannot be read.
     pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, ApiError> {
-        let base = tallymill_transport::origin(url)?;
-        let http = tallymill_transport::client(&base, ca)?
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(70))
-            // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
-            .pool_idle_timeout(Duration::from_secs(20))
-            // Half of it by default, which a call that waits does not live to see where one probe of its connection is lost.
-            .tcp_user_timeout(Duration::from_secs(60))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|_| TransportError::Url(url.to_owned()))?;
-        Ok(Self { http, base, token: Mutex::new(None) })
+        let ways = Ways::new(url, ca, |client| {
+            client
+                .connect_timeout(Duration::from_secs(5))
+                .read_timeout(Duration::from_secs(70))
+                // Coordinators end a connection after half a minute without a request; not one that is just taken for another.
+                .pool_idle_timeout(Duration::from_secs(20))
+                // Half of it by default, which a call that waits does not live to see where one probe of its connection is lost.
+                .tcp_user_timeout(Duration::from_secs(60))
+                .redirect(reqwest::redirect::Policy::none())
+        })?;
+        Ok(Self { ways, token: Mutex::new(None) })
     }
 
     /// Scheme, host and port, as a login names them.
     #[must_use]
     pub fn origin(&self) -> String {
-        self.base.origin().ascii_serialization()
+        self.ways.origin()
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut url = self.base.clone();
-        url.set_path(path);
-        let request = self.http.request(method, url);
+        let request = self.ways.request(method, path);
         request.header("tallymill-protocol", PROTOCOL_VERSION.to_string())
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ApiError> {
-        let sent = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let sent = self.ways.send(request).await.map_err(|error| self.unreachable(&error))?;
         if sent.status().is_success() {
             return Ok(sent);
         }
@@ -162,12 +159,12 @@ impl Api {
     async fn login(&self, signer: &Signer, audience: Key) -> Result<String, ApiError> {
         let key = Key::from(signer.host());
         let ask = json!({ "key": key.to_string(), "purpose": "worker" });
-        let path = "/api/v1/login/challenge";
+        let (origin, path) = (self.origin(), "/api/v1/login/challenge");
         let answer: Value = self.json(self.request(Method::POST, path).json(&ask)).await?;
         let login = Login {
             format: 1,
             audience,
-            origin: Text(self.origin()),
+            origin: Text(origin),
             purpose: Text("worker".into()),
             nonce: parsed::<Nonce>(&answer, "nonce")?,
             expiry: Micros(number(&answer, "expiry")?),

@@ -93,7 +93,7 @@ async fn crash(options: &Options) -> anyhow::Result<Outcome> {
 }
 
 /// Results that workers were told are theirs to be paid for: they have dropped them from their outboxes.
-fn told(network: &Network) -> anyhow::Result<u64> {
+pub(crate) fn told(network: &Network) -> anyhow::Result<u64> {
     let credited = |volunteer| {
         let status = network.status(volunteer)?;
         status
@@ -105,7 +105,7 @@ fn told(network: &Network) -> anyhow::Result<u64> {
 }
 
 /// One job of the load after the other, until there were enough kills.
-async fn follow(
+pub(crate) async fn follow(
     client: Client,
     tasks: u32,
     counter: Arc<AtomicU64>,
@@ -137,7 +137,10 @@ async fn kill(
     Ok(ready)
 }
 
-async fn await_result(counter: &AtomicU64, over: impl Fn() -> bool) -> anyhow::Result<()> {
+pub(crate) async fn await_result(
+    counter: &AtomicU64,
+    over: impl Fn() -> bool,
+) -> anyhow::Result<()> {
     let (before, began) = (counter.load(Ordering::Relaxed), Instant::now());
     while counter.load(Ordering::Relaxed) == before {
         ensure!(!over(), "the load ended");

@@ -25,6 +25,7 @@ mod service;
 mod setup;
 mod stats;
 mod swarm;
+mod takeover;
 mod test;
 mod tidy;
 
@@ -63,6 +64,8 @@ enum Command {
     Deny,
     /// Kill the coordinator under load and count what was lost or paid twice; one JSON line.
     Crash(crash::Options),
+    /// Interrupt the one of three coordinators that serves, under load, and check that nothing is lost or paid twice.
+    Takeover(takeover::Options),
     /// Cut the power in the middle of the database's commits and count what was lost; one JSON line.
     Powercut(powercut::Options),
     /// What `powercut` cuts the power of.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Deny => deny::run(),
         Command::Crash(options) => crash::run(&options),
+        Command::Takeover(options) => takeover::run(&options),
         Command::Powercut(options) => powercut::run(&options),
         Command::PowercutWriter(writer) => writer.run(),
         Command::Hostile => hostile::run(),

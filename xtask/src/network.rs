@@ -1,6 +1,7 @@
 //! A whole network of processes on this machine: one coordinator, volunteers of different owners.
 
 mod child;
+pub(crate) mod group;
 mod http;
 
 use std::path::{Path, PathBuf};
@@ -75,12 +76,23 @@ impl Volunteer {
     }
 }
 
+/// A coordinator's process.
+struct Coordinator {
+    process: Child,
+    /// Host and port.
+    authority: String,
+    /// Its data directory.
+    data: PathBuf,
+    /// Whether others take over from it.
+    shared: bool,
+}
+
 /// A coordinator and its volunteers. Dropping it stops volunteers first, then the coordinator.
 pub(crate) struct Network {
     /// The volunteers.
     pub(crate) volunteers: Vec<Volunteer>,
-    coordinator: Child,
-    authority: String,
+    /// One, or several on one database.
+    coordinators: Vec<Coordinator>,
     program: PathBuf,
     folder: PathBuf,
     operator: AccountId,
@@ -101,27 +113,48 @@ impl Network {
         address: Option<String>,
     ) -> anyhow::Result<Self> {
         let operator = KeyFile::create(&folder.join("operator.key"))?.pair().public().into();
-        let mut command = coordinator_command(program, folder, "127.0.0.1:0", &operator);
-        let coordinator = start_coordinator(&mut command, folder, address.as_deref())?;
         let (program, folder) = (program.to_owned(), folder.to_owned());
-        let volunteers = Vec::new();
-        let authority = String::new();
-        let mut network =
-            Self { volunteers, coordinator, authority, program, folder, operator, address };
-        let line = network.coordinator.line(PATIENCE)?;
-        network.authority = listening(&line)?;
+        let (volunteers, coordinators) = (Vec::new(), Vec::new());
+        let mut network = Self { volunteers, coordinators, program, folder, operator, address };
+        let data = network.folder.join("coordinator");
+        let first = network.coordinator("127.0.0.1:0", data, false)?;
+        network.coordinators.push(first);
         network.await_ready()?;
         Ok(network)
     }
 
-    /// The coordinator's address.
+    /// Starts a coordinator's process, and waits until it listens.
+    fn coordinator(
+        &self,
+        listen: &str,
+        data: PathBuf,
+        shared: bool,
+    ) -> anyhow::Result<Coordinator> {
+        let mut command = coordinator_command(&self.program, &data, listen, &self.operator);
+        if shared {
+            command.arg("--shared").arg(format!("http://{listen}"));
+        }
+        let address = self.address.as_deref();
+        let mut process = start_coordinator(&mut command, &self.folder, address)?;
+        let authority = listening(&process.line(PATIENCE)?)?;
+        Ok(Coordinator { process, authority, data, shared })
+    }
+
+    /// The first coordinator, or the only one.
+    fn first(&self) -> &Coordinator {
+        // There is one from the start on.
+        &self.coordinators[0]
+    }
+
+    /// The coordinator's address, or those of all.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.authority)
+        let urls = self.coordinators.iter().map(|it| format!("http://{}", it.authority));
+        urls.collect::<Vec<_>>().join(",")
     }
 
     /// Process id of the coordinator.
     pub(crate) fn coordinator_id(&self) -> u32 {
-        self.coordinator.id()
+        self.first().process.id()
     }
 
     /// The operator's key file.
@@ -195,27 +228,31 @@ impl Network {
 
     /// Fails when a process ended that should run.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
-        self.coordinator.check()?;
+        self.coordinators.iter_mut().try_for_each(|it| it.process.check())?;
         self.volunteers.iter_mut().try_for_each(|volunteer| volunteer.process.check())
     }
 
     /// Kills the coordinator without warning, starts it again on the same files and port, and says how long it took
     /// from its start until it was ready.
     pub(crate) fn crash(&mut self) -> anyhow::Result<Duration> {
-        self.coordinator.kill()?;
+        self.coordinators[0].process.kill()?;
         let began = Instant::now();
-        let (folder, address) = (&self.folder, self.address.as_deref());
-        let mut command =
-            coordinator_command(&self.program, folder, &self.authority, &self.operator);
-        self.coordinator = start_coordinator(&mut command, folder, address)?;
+        self.start_again(0)?;
         self.await_ready()?;
         Ok(began.elapsed())
     }
 
+    /// Starts a coordinator that has ended on the same files and port.
+    fn start_again(&mut self, number: usize) -> anyhow::Result<()> {
+        let Coordinator { authority, data, shared, .. } = &self.coordinators[number];
+        self.coordinators[number] = self.coordinator(authority, data.clone(), *shared)?;
+        Ok(())
+    }
+
     fn await_ready(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
-        while !matches!(http::get(&self.authority, "/readyz"), Ok((200, _))) {
-            self.coordinator.check()?;
+        while !matches!(http::get(&self.first().authority, "/readyz"), Ok((200, _))) {
+            self.coordinators[0].process.check()?;
             if Instant::now() > until {
                 bail!("the coordinator was not ready within {PATIENCE:?}");
             }
@@ -226,7 +263,7 @@ impl Network {
 
     /// What the coordinator says of itself.
     pub(crate) fn about(&self) -> anyhow::Result<Value> {
-        let (status, body) = http::get(&self.authority, "/api/v1/network")?;
+        let (status, body) = http::get(&self.first().authority, "/api/v1/network")?;
         anyhow::ensure!(status == 200, "GET /api/v1/network answered {status}");
         serde_json::from_str(&body).context("GET /api/v1/network is not JSON")
     }
@@ -234,7 +271,7 @@ impl Network {
     /// Asks the coordinator to stop, so that its database is at rest.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         self.volunteers.clear();
-        self.coordinator.stop()
+        self.coordinators.iter_mut().try_for_each(|it| it.process.stop())
     }
 
     /// The coordinator's database: on a server, or the one file below its folder that begins as SQLite's do.
@@ -242,8 +279,8 @@ impl Network {
         if let Some(address) = &self.address {
             return Ok(Place::Server(address.clone()));
         }
-        let data = self.folder.join("coordinator");
-        let entries = std::fs::read_dir(&data)?.collect::<Result<Vec<_>, _>>()?;
+        let data = &self.first().data;
+        let entries = std::fs::read_dir(data)?.collect::<Result<Vec<_>, _>>()?;
         let files: Vec<PathBuf> =
             entries.into_iter().map(|e| e.path()).filter(|path| is_database(path)).collect();
         match files.as_slice() {
@@ -280,17 +317,12 @@ pub(crate) fn without_settings(command: &mut Command) {
     }
 }
 
-fn coordinator_command(
-    program: &Path,
-    folder: &Path,
-    listen: &str,
-    operator: &AccountId,
-) -> Command {
+fn coordinator_command(program: &Path, data: &Path, listen: &str, operator: &AccountId) -> Command {
     let mut command = repo::command(program);
     // What is measured is not how a coordinator is set up elsewhere.
     without_settings(&mut command);
     command.args(["--json", "coordinator", "--listen", listen]);
-    command.arg("--data").arg(folder.join("coordinator"));
+    command.arg("--data").arg(data);
     command.args(["--operator", &operator.to_string()]);
     command
 }
