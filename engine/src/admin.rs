@@ -288,8 +288,11 @@ pub fn on_suspend(
     reason: String,
 ) -> Result<Reply, Refusal> {
     operator(core, by)?;
-    if reason.is_empty() || reason.len() > MAX_REASON {
-        return Err(field("reason", format!("1 to {MAX_REASON} bytes, for everybody to read")));
+    if reason.is_empty() || reason.chars().count() > MAX_REASON {
+        return Err(field(
+            "reason",
+            format!("1 to {MAX_REASON} characters, for everybody to read"),
+        ));
     }
     let row = SuspensionRow { kind, subject, reason: reason.clone(), at: core.now };
     core.suspensions.insert((kind, subject), row.clone());

@@ -21,6 +21,7 @@ mod powercut;
 mod recount;
 mod repo;
 mod say;
+mod schemathesis;
 mod service;
 mod setup;
 mod stats;
@@ -51,6 +52,8 @@ enum Command {
     Tidy,
     /// Set up, check and test everything; the last line says how many tests ran.
     Test,
+    /// Let schemathesis try the API by its own document, as `test` does.
+    Schemathesis,
     /// Run a small network on real jobs and check everything it claims.
     Demo,
     /// Measure this machine; one JSON line.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Guests(options) => guests::run(&options),
         Command::Tidy => tidy::run(),
         Command::Test => test::run(),
+        Command::Schemathesis => test::schemathesis(),
         Command::Demo => demo::run(),
         Command::Bench(bench) => bench::run(&bench),
         Command::FitCosts(options) => measure::fit_costs(&options),

@@ -74,6 +74,11 @@ impl Volunteer {
     pub(crate) fn key(&self) -> PathBuf {
         self.state.join("owner.key")
     }
+
+    /// Key file of the machine.
+    pub(crate) fn host_key(&self) -> PathBuf {
+        self.state.join("host.key")
+    }
 }
 
 /// A coordinator's process.

@@ -83,15 +83,16 @@ impl Place {
         Ok(serde_json::from_slice(&self.post(path, None, body).await?)?)
     }
 
-    async fn login(&self, pair: &Keypair) -> anyhow::Result<String> {
-        let ask = json!({ "key": pair.public().to_string(), "purpose": "worker" });
+    /// A token for this key, as `api` or as `worker`.
+    pub(crate) async fn login(&self, pair: &Keypair, purpose: &str) -> anyhow::Result<String> {
+        let ask = json!({ "key": pair.public().to_string(), "purpose": purpose });
         let asked = self.json("/api/v1/login/challenge", ask.to_string().into()).await?;
         let text = |field: &str| asked[field].as_str().context("a challenge lacks a field");
         let login = Login {
             format: 1,
             audience: self.coordinator.into(),
             origin: Text(self.url.clone()),
-            purpose: Text("worker".into()),
+            purpose: Text(purpose.into()),
             nonce: text("nonce")?.parse::<Nonce>().map_err(|error| anyhow::anyhow!("{error}"))?,
             expiry: Micros(text("expiry")?.parse()?),
             signer: pair.public(),
@@ -125,7 +126,7 @@ impl Host {
             expiry: issued.plus(BOUND),
         };
         place.json("/api/v1/hosts", owner.sign(&binding).to_bytes()).await?;
-        let token = place.login(&pair).await?;
+        let token = place.login(&pair, "worker").await?;
         let owner = owner.public();
         Ok(Self { place, pair, owner, token, sequence: 0, previous: Digest::ZERO })
     }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use crate::{database, guests, network, node, repo, service, tidy};
+use crate::{database, guests, network, node, repo, schemathesis, service, tidy};
 
 /// Sums over the `test result:` lines of the test harness, and the closing lines of node's.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Tally {
+pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
@@ -37,6 +37,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     session.step("node", |_| node::ensure());
     session.step("postgresql", |_| database::ensure());
     session.step("systemd", |_| service::ensure());
+    session.step("schemathesis", |_| schemathesis::ensure());
     session.step("format", |_| repo::run(repo::cargo().args(["fmt", "--all", "--check"])));
     session.step("format of examples", |_| repo::run(&mut examples_format()));
     session.step("build and clippy", |_| repo::run(&mut build(workspace())));
@@ -44,8 +45,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
     session.step("tidy", |_| tidy::run());
     session.join(c_guest);
     session.step("tests", |tally| count(&mut own_tests(), tally));
+    session.step("tests of the API by its document", schemathesis::run);
     session.step("tests of examples", |tally| count(&mut examples(), tally));
     session.step("tests of the JavaScript host", |tally| count(&mut node::tests()?, tally));
+    session.conclude()
+}
+
+/// The step that lets schemathesis try the API, alone.
+pub(crate) fn schemathesis() -> anyhow::Result<()> {
+    let mut session = Session::default();
+    session.step("schemathesis", |_| schemathesis::ensure());
+    session.step("tests of the API by its document", schemathesis::run);
     session.conclude()
 }
 
@@ -137,7 +147,15 @@ impl Tally {
         }
     }
 
-    fn line(self) -> String {
+    /// Adds what something else counted.
+    pub(crate) fn add_counts(&mut self, passed: u64, failed: u64, skipped: u64) {
+        self.passed += passed;
+        self.failed += failed;
+        self.skipped += skipped;
+    }
+
+    /// What the last line says.
+    pub(crate) fn line(self) -> String {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }

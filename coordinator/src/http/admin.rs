@@ -17,9 +17,9 @@ use utoipa::ToSchema;
 use super::accounts::done;
 use super::auth::Caller;
 use super::model::operators::Audit;
-use super::model::{Decimal, Done, Id, names};
+use super::model::{Done, Id, names};
 use super::problem::Problem;
-use super::{App, id, json as body_json, once};
+use super::{App, id, json as body_json, once, reason};
 use crate::clock;
 use crate::pages::views::Books;
 use crate::pipeline::Uncovered;
@@ -31,8 +31,8 @@ pub struct GrantBody {
     /// The account.
     #[schema(value_type = Id)]
     to: String,
-    /// Micro-credits.
-    #[schema(value_type = Decimal)]
+    /// Micro-credits, in decimal; at most 2⁶³ - 1.
+    #[schema(pattern = "^0*[1-9][0-9]{0,17}$")]
     amount: String,
 }
 
@@ -41,11 +41,13 @@ pub struct GrantBody {
 #[serde(deny_unknown_fields)]
 pub struct SuspendBody {
     /// `account`, `module`, `job` or `host`.
+    #[schema(value_type = names::SuspensionKind)]
     kind: String,
     /// Its id or digest.
     #[schema(value_type = Id)]
     subject: String,
     /// Why; everybody can read it.
+    #[schema(min_length = 1, max_length = 500)]
     reason: String,
 }
 
@@ -60,7 +62,7 @@ pub struct ApproveBody {
 
 #[utoipa::path(
     post, path = "/api/v1/admin/grant",
-    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,126}[!-~])?$", description = "The same key and body give the same answer")),
     request_body = GrantBody,
     responses((status = 200, body = Done, description = "The credit is granted")),
 )]
@@ -72,8 +74,11 @@ pub async fn grant(
 ) -> Result<Json<Done>, Problem> {
     let asked: GrantBody = body_json(&body)?;
     let by = caller.account()?;
-    let micros: i64 = asked.amount.parse().map_err(|_| {
-        Problem::field("amount", "amount: micro-credits as a decimal string, at most 2^63 - 1")
+    let digits = asked.amount.bytes().all(|byte| byte.is_ascii_digit());
+    let micros = asked.amount.parse::<i64>().ok().filter(|micros| digits && *micros > 0);
+    let micros = micros.ok_or_else(|| {
+        let detail = "amount: micro-credits above 0 as a decimal string, at most 2^63 - 1";
+        Problem::field("amount", detail)
     })?;
     let once = once(&headers, by, "admin/grant", &body)?;
     done(&app, Command::Grant { by, to: id("to", &asked.to)?, amount: Amount::new(micros), once })
@@ -93,7 +98,7 @@ fn subject(body: &SuspendBody) -> Result<(SuspensionKind, [u8; 32]), Problem> {
 
 #[utoipa::path(
     post, path = "/api/v1/admin/suspend",
-    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,126}[!-~])?$", description = "The same key and body give the same answer")),
     request_body = SuspendBody,
     responses((status = 200, body = Done, description = "It gets no leases any more")),
 )]
@@ -104,6 +109,7 @@ pub async fn suspend(
     body: Bytes,
 ) -> Result<Json<Done>, Problem> {
     let asked: SuspendBody = body_json(&body)?;
+    reason(&asked.reason, 1)?;
     let (kind, subject) = subject(&asked)?;
     let (by, reason) = (caller.account()?, asked.reason);
     let once = once(&headers, by, "admin/suspend", &body)?;
@@ -112,7 +118,7 @@ pub async fn suspend(
 
 #[utoipa::path(
     post, path = "/api/v1/admin/lift",
-    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,126}[!-~])?$", description = "The same key and body give the same answer")),
     request_body = SuspendBody,
     responses((status = 200, body = Done, description = "It gets leases again")),
 )]
@@ -123,6 +129,7 @@ pub async fn lift(
     body: Bytes,
 ) -> Result<Json<Done>, Problem> {
     let asked: SuspendBody = body_json(&body)?;
+    reason(&asked.reason, 1)?;
     let (kind, subject) = subject(&asked)?;
     let (by, reason) = (caller.account()?, asked.reason);
     let once = once(&headers, by, "admin/lift", &body)?;
@@ -131,7 +138,7 @@ pub async fn lift(
 
 #[utoipa::path(
     post, path = "/api/v1/admin/approve",
-    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,126}[!-~])?$", description = "The same key and body give the same answer")),
     request_body = ApproveBody,
     responses((status = 200, body = Done, description = "The account is let in")),
 )]

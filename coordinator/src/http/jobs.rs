@@ -22,7 +22,7 @@ use super::model::jobs::{Job, Quote, Replica, Submitted, Task, TaskDetail, VoidR
 use super::model::{Bytes as Octets, Cbor, Done, Id, Part, jobs as model, names};
 use super::problem::Problem;
 use super::query::{self, JobsQuery, Query, RunQuery, SegmentQuery, TasksQuery};
-use super::{App, evidence, id, json as body_json, message, once, submission, unexpected};
+use super::{App, evidence, id, json as body_json, message, once, reason, submission, unexpected};
 use crate::pipeline::Need;
 
 /// Why a job is stopped.
@@ -30,6 +30,7 @@ use crate::pipeline::Need;
 #[serde(deny_unknown_fields)]
 pub struct CancelBody {
     /// In words.
+    #[schema(max_length = 500)]
     reason: String,
 }
 
@@ -55,7 +56,7 @@ pub async fn quote(
 
 #[utoipa::path(
     post, path = "/api/v1/jobs",
-    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,126}[!-~])?$", description = "The same key and body give the same answer")),
     request_body(content = Cbor, content_type = "application/cbor", description = "A signed manifest"),
     responses((status = 201, body = Submitted, description = "The job is taken and its credit held")),
 )]
@@ -237,7 +238,9 @@ pub async fn tasks(
         Some("failed") => Some(TaskState::Failed),
         Some(_) => return Err(Problem::field("state", "state: provisional, final or failed")),
     };
-    let after = query::number(asked.after.as_deref())?.map(TaskIndex);
+    let after: Option<u64> = query::number(asked.after.as_deref())?;
+    // Behind the last task there is nothing, as in other lists.
+    let after = after.map(|after| TaskIndex(u32::try_from(after).unwrap_or(u32::MAX)));
     let rows = app.store.tasks(row.id, state, query::part(after, asked.limit.as_deref())?).await?;
     Ok(Json(Part::of(&rows, |row| row.task.to_string())))
 }
@@ -256,6 +259,9 @@ pub async fn task(
         return Err(Problem::forbidden("only the payer sees who runs a task"));
     }
     let task = TaskIndex(id("task", &task)?);
+    if task.0 >= row.tasks {
+        return Err(Problem::missing("task"));
+    }
     let decided = app.store.task(row.id, task).await?;
     let replicas = app.store.replicas(row.id, task).await?;
     let voids = app.store.voids(row.id, task, Page::first(100)).await?;
@@ -360,7 +366,7 @@ pub async fn receipts(
 
 #[utoipa::path(
     post, path = "/api/v1/jobs/{id}/cancel",
-    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    params(("idempotency-key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,126}[!-~])?$", description = "The same key and body give the same answer")),
     request_body = CancelBody,
     responses((status = 200, body = Done, description = "The job stops; what ran is paid")),
 )]
@@ -372,6 +378,7 @@ pub async fn cancel(
     body: Bytes,
 ) -> Result<Json<Done>, Problem> {
     let asked: CancelBody = body_json(&body)?;
+    reason(&asked.reason, 0)?;
     let by = caller.account()?;
     let job: JobId = id("id", &job)?;
     // The job is a part of what is asked: with another one the key is used for something else.

@@ -12,7 +12,7 @@ use super::admin::kind;
 use super::model::operators::{Act, KeyStatement, Suspension};
 use super::model::{Part, names};
 use super::problem::Problem;
-use super::query::{self, Paging, Query};
+use super::query::{self, Paging, Query, SuspensionsQuery};
 use super::{App, id};
 
 #[utoipa::path(
@@ -28,12 +28,12 @@ pub async fn journal(
 }
 
 #[utoipa::path(
-    get, path = "/api/v1/suspensions", params(Paging),
+    get, path = "/api/v1/suspensions", params(SuspensionsQuery),
     responses((status = 200, body = Part<Suspension>, description = "What gets no leases, by kind and id")),
 )]
 pub async fn suspensions(
     State(app): State<Arc<App>>,
-    Query(paging): Query<Paging>,
+    Query(paging): Query<SuspensionsQuery>,
 ) -> Result<Json<Part<Suspension>>, Problem> {
     let after = paging.after.as_deref().map(place).transpose()?;
     let rows = app.store.suspensions(query::part(after, paging.limit.as_deref())?).await?;

@@ -28,6 +28,7 @@ pub struct Ask {
     #[schema(value_type = Id)]
     key: String,
     /// `api`, `worker` or `web`.
+    #[schema(pattern = "^(api|worker|web)$")]
     purpose: String,
 }
 

@@ -47,6 +47,9 @@ use crate::rates::Limits;
 use crate::tokens::Tokens;
 use problem::Problem;
 
+/// Longest reason that is given for something, characters.
+const MAX_REASON: usize = 500;
+
 /// What every handler can reach.
 pub struct App {
     /// How it was started.
@@ -131,9 +134,17 @@ fn once(
 ) -> Result<Option<Once>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let name = value.to_str().ok().filter(|name| (1..=128).contains(&name.len()));
+    let name = name.filter(|name| name.bytes().all(|byte| matches!(byte, b' '..=b'~')));
     let wrong = || Problem::field("idempotency-key", "idempotency-key: 1 to 128 ASCII characters");
     let name = name.ok_or_else(wrong)?.to_owned();
     Ok(Some(Once { account, route, name, request: Digest::of(body) }))
+}
+
+/// Fails unless a reason has so many characters; everybody reads it, or the job's payer.
+fn reason(text: &str, least: usize) -> Result<(), Problem> {
+    let fits = (least..=MAX_REASON).contains(&text.chars().count());
+    let detail = format!("reason: {least} to {MAX_REASON} characters");
+    if fits { Ok(()) } else { Err(Problem::field("reason", detail).limit(&MAX_REASON)) }
 }
 
 /// An answer that the engine should not give here.

@@ -3,14 +3,17 @@
 use std::sync::LazyLock;
 
 use axum::Json;
+use tallymill_protocol::PROTOCOL_VERSION;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{
+    Components, ContentBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Type,
+};
 use utoipa::{OpenApi, PartialSchema as _, ToSchema as _};
 
 use super::auth::VERSION_HEADER;
-use super::model::{Cbor, Id, ProblemDocument, names};
+use super::model::{Cbor, Id, ProblemDocument, names, number32};
 use super::{accounts, admin, blobs, events, health, hosts, jobs, journal, login, results};
 use crate::authz::{Body, ROUTES, Role, Route};
 
@@ -144,7 +147,7 @@ fn name(route: &Route) -> String {
 
 fn in_path(name: &str) -> Parameter {
     let (schema, description) = match name {
-        "task" => (u32::schema(), "Index of the task"),
+        "task" => (number32(), "Index of the task"),
         "digest" => (Ref::from_schema_name(Id::name()).into(), "BLAKE3 digest of the bytes"),
         _ => (Ref::from_schema_name(Id::name()).into(), "Id"),
     };
@@ -158,7 +161,8 @@ fn version(route: &Route) -> Option<Parameter> {
     let parameter = ParameterBuilder::new().name(VERSION_HEADER).parameter_in(ParameterIn::Header);
     let description = "Version of the protocol that the caller speaks";
     let parameter = parameter.required(Required::True).description(Some(description));
-    asks.then(|| parameter.schema(Some(u32::schema())).build())
+    let spoken = ObjectBuilder::new().schema_type(Type::Integer);
+    asks.then(|| parameter.schema(Some(spoken.enum_values(Some([PROTOCOL_VERSION])))).build())
 }
 
 fn problem() -> utoipa::openapi::Response {

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use tallymill_storage::{MAX_PAGE, Page};
 use utoipa::IntoParams;
 
-use super::model::Id;
 use super::model::names::{JobState, TaskState};
+use super::model::{Id, next, next_suspension, number32};
 use super::problem::Problem;
 
 /// Longest wait for a result, milliseconds.
@@ -56,6 +56,7 @@ pub fn number<N: std::str::FromStr>(after: Option<&str>) -> Result<Option<N>, Pr
 #[serde(deny_unknown_fields)]
 pub struct Paging {
     /// The `next` of the part before.
+    #[param(schema_with = next, required = false)]
     pub after: Option<String>,
     /// Most items.
     #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]
@@ -69,12 +70,26 @@ impl Paging {
     }
 }
 
+/// Which part of the suspensions.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct SuspensionsQuery {
+    /// The `next` of the part before.
+    #[param(schema_with = next_suspension, required = false)]
+    pub after: Option<String>,
+    /// Most items.
+    #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]
+    pub limit: Option<String>,
+}
+
 /// Which results, and how long to wait for one.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ResultsQuery {
     /// The `next` of the part before.
+    #[param(schema_with = next, required = false)]
     pub after: Option<String>,
     /// Most items.
     #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]
@@ -106,6 +121,7 @@ impl ResultsQuery {
 #[serde(deny_unknown_fields)]
 pub struct JobsQuery {
     /// The `next` of the part before.
+    #[param(schema_with = next, required = false)]
     pub after: Option<String>,
     /// Most items.
     #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]
@@ -124,6 +140,7 @@ pub struct JobsQuery {
 #[serde(deny_unknown_fields)]
 pub struct TasksQuery {
     /// The `next` of the part before.
+    #[param(schema_with = next, required = false)]
     pub after: Option<String>,
     /// Most items.
     #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]
@@ -139,6 +156,7 @@ pub struct TasksQuery {
 #[serde(deny_unknown_fields)]
 pub struct HostsQuery {
     /// The `next` of the part before.
+    #[param(value_type = Id, required = false)]
     pub after: Option<String>,
     /// Most items.
     #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]
@@ -154,7 +172,7 @@ pub struct HostsQuery {
 #[serde(deny_unknown_fields)]
 pub struct SegmentQuery {
     /// A segment on which hosts agreed, from 0; without it, the one that decided the task.
-    #[param(value_type = u32, required = false)]
+    #[param(schema_with = number32, required = false)]
     pub segment: Option<String>,
 }
 
@@ -172,6 +190,7 @@ impl SegmentQuery {
 #[serde(deny_unknown_fields)]
 pub struct TransfersQuery {
     /// The `next` of the part before.
+    #[param(schema_with = next, required = false)]
     pub after: Option<String>,
     /// Most items.
     #[param(value_type = u32, minimum = 1, maximum = 1000, required = false)]

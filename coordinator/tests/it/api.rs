@@ -1,7 +1,7 @@
 //! A coordinator on a free port, asked over HTTP as clients ask it.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tallymill_protocol::cbor::{List, Text};
 use tallymill_protocol::work::WorkRequest;
 use tallymill_protocol::{Keypair, Manifest, Message, Nonce, Revocation};
@@ -252,4 +252,38 @@ async fn metrics_count_requests_problems_commits_and_verdicts() {
     assert!(value("tallymill_batch_size_count ") > 2);
     assert!(!text.contains(&job), "an id is no label");
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn reasons_amounts_and_idempotency_keys_are_what_the_document_says() {
+    let world = World::start().await;
+    let (operator, payer) = (world.person(1, 0).await, world.person(2, 100).await);
+    let job = world.submitted(&payer, &world.manifest(&payer, 1).await).await;
+    let (to, subject) = (payer.pair.public().to_string(), "00".repeat(32));
+    let because = |letters: usize| json!({ "kind": "module", "subject": subject, "reason": "ä".repeat(letters) });
+    let grant = |amount: &str| json!({ "to": to, "amount": amount });
+    let cancel = format!("/api/v1/jobs/{job}/cancel");
+    let calls = [
+        ("/api/v1/admin/suspend", because(0), 400),
+        ("/api/v1/admin/suspend", because(501), 400),
+        ("/api/v1/admin/suspend", because(500), 200),
+        ("/api/v1/admin/lift", because(501), 400),
+        ("/api/v1/admin/lift", because(500), 200),
+        ("/api/v1/admin/grant", grant("0"), 400),
+        ("/api/v1/admin/grant", grant("-1"), 400),
+        ("/api/v1/admin/grant", grant("+1"), 400),
+        ("/api/v1/admin/grant", grant("1"), 200),
+        (cancel.as_str(), json!({ "reason": "ä".repeat(501) }), 400),
+        (cancel.as_str(), json!({ "reason": "" }), 200),
+    ];
+    for (path, body, status) in calls {
+        let bytes = body.to_string().into_bytes();
+        let told = world.as_person(&operator, Method::POST, path, bytes).await;
+        assert_eq!(told.status(), status, "{path} {body}");
+    }
+    for (key, status) in [("a key", 200), ("a\tkey", 400), ("", 400)] {
+        let call = world.call(Method::POST, "/api/v1/admin/grant").bearer_auth(&operator.token);
+        let call = call.header("idempotency-key", key).body(grant("1").to_string());
+        assert_eq!(call.send().await.unwrap().status(), status, "{key:?}");
+    }
 }

@@ -215,3 +215,20 @@ async fn a_stop_ends_long_polls_and_streams_that_resume_where_they_were() {
     // To its end, not to a cut connection.
     while events.chunk().await.unwrap().is_some() {}
 }
+
+#[tokio::test]
+async fn a_task_that_the_job_does_not_have_is_not_there_and_a_list_ends_behind_its_last() {
+    let world = World::start().await;
+    let payer = world.person(2, 100).await;
+    let job = world.submitted(&payer, &world.manifest(&payer, 2).await).await;
+    let path = |task: u32| format!("/api/v1/jobs/{job}/tasks/{task}");
+    assert_eq!(world.get(&payer, &path(1)).await.status(), 200);
+    for task in [2, u32::MAX] {
+        problem(world.get(&payer, &path(task)).await, 404).await;
+    }
+    for list in ["tasks", "results"] {
+        let path = format!("/api/v1/jobs/{job}/{list}?after=999999999999999999");
+        let page: Value = world.get(&payer, &path).await.json().await.unwrap();
+        assert_eq!(page["items"].as_array().map(Vec::len), Some(0), "{page}");
+    }
+}

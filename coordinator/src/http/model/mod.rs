@@ -13,7 +13,7 @@ pub mod values;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub use values::{Bytes, Cbor, Decimal, Id};
+pub use values::{Bytes, Cbor, Decimal, Id, next, next_suspension, number32};
 
 /// A part of a list. A list is over when a part is empty.
 #[derive(Debug, Serialize, ToSchema)]

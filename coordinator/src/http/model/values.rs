@@ -92,6 +92,23 @@ impl ToSchema for Id {
     }
 }
 
+/// The place of an item in a list whose keys are numbers.
+pub fn next() -> RefOr<Schema> {
+    text("^[0-9]{1,18}$", "The place of an item in a list, in decimal.")
+}
+
+/// The place of a suspension in the list of them.
+pub fn next_suspension() -> RefOr<Schema> {
+    let pattern = "^(account|module|job|host):[0-9a-f]{64}$";
+    text(pattern, "What is suspended, and its id.")
+}
+
+/// A number from 0 that fits into 32 bits.
+pub fn number32() -> RefOr<Schema> {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    number.maximum(Some(u32::MAX)).into()
+}
+
 /// Bytes as they are.
 pub struct Bytes;
 
