@@ -17,13 +17,13 @@ use crate::state::{Core, Host};
 use crate::work::{stop_host, suspended};
 
 /// Longest reason of an operator, bytes.
-const MAX_REASON: usize = 500;
+pub const MAX_REASON: usize = 500;
 
 fn done(subject: &[u8]) -> Result<Reply, Refusal> {
     Ok(Reply::Done { subject: subject.to_vec() })
 }
 
-fn field(field: &'static str, rule: impl Into<String>) -> Refusal {
+pub fn field(field: &'static str, rule: impl Into<String>) -> Refusal {
     Refusal::Field { field, rule: rule.into() }
 }
 

@@ -280,6 +280,17 @@ pub enum Command {
     },
     /// A blob is in the store.
     AddBlob(BlobRow),
+    /// Keeps the results of a job, or keeps them no longer.
+    Keep {
+        /// Which.
+        job: JobId,
+        /// Who asks: its payer, its submitter or an operator.
+        by: AccountId,
+        /// Payer and submitter of the job, as the caller read them: the engine remembers live jobs only.
+        of: [AccountId; 2],
+        /// Why they are kept; `None` ends it.
+        reason: Option<String>,
+    },
 }
 
 /// What became of a report.

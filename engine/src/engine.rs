@@ -9,7 +9,7 @@ use crate::rows::{Batch, Identity, JobRow, JobState, OnceRow, PAGE_BYTES, PageRo
 use crate::slots::{lapse, return_lease, stop_job};
 use crate::state::{Core, Job};
 use crate::work::{on_dispatch, on_wait_over, on_work};
-use crate::{admin, load, money, submit, view};
+use crate::{admin, keep, load, money, submit, view};
 
 /// How long an answer under an idempotency key is kept, µs.
 const ONCE_KEPT: u64 = 7 * Micros::DAY;
@@ -269,6 +269,7 @@ fn decide(core: &mut Core, command: Command) -> Result<Reply, Refusal> {
             core.out.batch.blobs.push(row);
             Ok(Reply::Done { subject })
         }
+        Command::Keep { job, by, of, reason } => keep::on_keep(core, (job, of), by, reason),
         Command::ReturnLease { attempt } => {
             return_lease(core, attempt);
             Ok(Reply::Done { subject: attempt.0.to_vec() })

@@ -10,7 +10,7 @@ use tallymill_protocol::{
 
 use crate::api::{Answer, CheckedReceipt, CheckedReport};
 use crate::chain;
-use crate::rows::{FaultKind, ReplicaRow, ReplicaState, ReportRow};
+use crate::rows::{FaultKind, ReplicaRow, ReplicaState, ReportRow, UseRow};
 use crate::slots::{decide_if_agreed, earn, end_if_over, note_fault, release, reopen, take_back};
 use crate::state::{Core, Fault, Holder, Job, Vote, add, index_of, less, most_fuel};
 
@@ -366,6 +366,12 @@ fn add_row(
     (state, amount): (ReplicaState, Amount),
 ) {
     let at = core.now;
+    // What is not in the row is a blob.
+    let CheckedReceipt { receipt, output, log, .. } = &checked;
+    let blobs = [(output, receipt.output), (log, receipt.log)];
+    let blobs = blobs.into_iter().filter(|(inline, _)| inline.is_none());
+    let uses = blobs.map(|(_, digest)| UseRow { digest, job: checked.lease.job });
+    core.out.batch.uses.extend(uses);
     core.out.add_replica(ReplicaRow {
         job: checked.lease.job,
         task: TaskIndex(checked.receipt.task.0),

@@ -4,6 +4,7 @@
 //! transaction; nothing that depends on it leaves the process before.
 
 mod batch;
+mod kept;
 mod runs;
 
 use tallymill_ledger::{AccountKey, Amount, Transfer};
@@ -13,6 +14,7 @@ use tallymill_protocol::{
 };
 
 pub use batch::{Batch, Counters, Identity, Snapshot};
+pub use kept::{ChargeRow, HoldKind, HoldRow, UseRow};
 pub use runs::{LeaseRow, ReplicaMove, ReplicaRow};
 
 /// Tasks in one page of slot states.
@@ -173,6 +175,10 @@ pub struct JobRow {
     pub finished: Option<Micros>,
     /// When it is stopped.
     pub deadline: Micros,
+    /// Whether somebody keeps its results: it has a [`HoldRow`]. The store tells; writing a job does not change it.
+    pub held: bool,
+    /// Since when its results are not there any more. The store tells; writing a job does not change it.
+    pub collecting: Option<Micros>,
 }
 
 /// 4,096 slot states.

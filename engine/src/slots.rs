@@ -1,11 +1,11 @@
 //! Slots: who runs a task, when it is decided, and how a job ends.
 
 use tallymill_ledger::Payee;
-use tallymill_protocol::work::VoidCause;
+use tallymill_protocol::work::{MAX_INLINE, VoidCause};
 use tallymill_protocol::{AttemptId, HostId, JobId, Micros, Outcome, TaskIndex};
 
 use crate::chain::advance;
-use crate::rows::{FaultKind, JobState, ReplicaState, TaskRow, TaskState, VoidRow};
+use crate::rows::{ChargeRow, FaultKind, JobState, ReplicaState, TaskRow, TaskState, VoidRow};
 use crate::state::{Core, Earned, Fault, Job, Slot, Vote, add, less, tasks_of};
 
 /// Takes `task` back from the lease `attempt`; false when it did not hold it. The lease ends with its last task.
@@ -172,6 +172,7 @@ fn settle(core: &mut Core, job_id: JobId, task: u32, copies: usize) {
         false => clear(core, job_id, task),
     };
     let Some(slot) = slot else { return };
+    charge(core, job_id, &slot, &winner);
     for vote in &slot.results {
         let wins = vote.agrees_with(&winner);
         pay(core, job_id, task, (vote, wins.then_some(ReplicaState::Final)));
@@ -193,6 +194,19 @@ fn settle(core: &mut Core, job_id: JobId, task: u32, copies: usize) {
         ..undecided(job_id, task, if success { TaskState::Final } else { TaskState::Failed })
     };
     record(core, row);
+}
+
+/// A result that stands is its payer's: where it is a blob, its bytes count for the payer's room, no longer for that of a
+/// host's owner.
+fn charge(core: &mut Core, job_id: JobId, slot: &Slot, winner: &Vote) {
+    let Some(job) = core.jobs.get(&job_id) else { return };
+    if winner.outcome != Outcome::Paused && winner.output_bytes <= MAX_INLINE as u64 {
+        return;
+    }
+    let (digest, to) = (winner.output, job.row.payer);
+    let owners = slot.results.iter().filter(|vote| vote.agrees_with(winner));
+    let charges = owners.map(|vote| ChargeRow { digest, from: vote.owner, to });
+    core.out.batch.charges.extend(charges.filter(|row| row.from != row.to));
 }
 
 /// A result on which enough hosts agree.

@@ -8,7 +8,7 @@ use crate::api::Reply;
 use crate::chain::most_at_first;
 use crate::money::post;
 use crate::refusal::Refusal;
-use crate::rows::{JobRow, JobState, PAGE_BYTES, PAGE_TASKS, SuspensionKind};
+use crate::rows::{JobRow, JobState, PAGE_BYTES, PAGE_TASKS, SuspensionKind, UseRow};
 use crate::slots::{queue_key, stop_job};
 use crate::state::{Core, Job, times};
 use crate::work::suspended;
@@ -58,6 +58,8 @@ pub fn on_submit(
         ..row_of(core, id, &manifest, envelope)
     };
     let reply = submitted(&row);
+    let needs = |digest| UseRow { digest, job: id };
+    core.out.batch.uses.extend(manifest.blobs().map(needs));
     insert(core, new_job(row, manifest, accounts, each));
     core.out.jobs.insert(id);
     core.stirred = true;
@@ -143,6 +145,8 @@ fn row_of(core: &Core, id: JobId, manifest: &Manifest, envelope: SignedBytes) ->
         submitted: core.now,
         finished: None,
         deadline: manifest.deadline,
+        held: false,
+        collecting: None,
     }
 }
 

@@ -8,6 +8,7 @@
 //! What is lost on a crash: nothing that a commit answered for. A commit that failed with
 //! [`CommitError::Unavailable`] may or may not have happened; the caller reloads.
 
+mod collect;
 mod error;
 mod memory;
 mod names;
@@ -19,6 +20,7 @@ mod sql;
 mod sqlite;
 mod traits;
 
+pub use collect::{CollectError, Collection, Done, Looked, Order};
 pub use error::{CommitError, CorruptRow, LoadError, OpenError, ReadError};
 pub use memory::MemoryStore;
 pub use place::Place;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use tallymill_engine::rows::{
-    AccountStatus, FaultKind, JobState, ReplicaState, SuspensionKind, TaskState,
+    AccountStatus, FaultKind, HoldKind, JobState, ReplicaState, SuspensionKind, TaskState,
 };
 
 /// A state or kind with a stored name.
@@ -54,6 +54,7 @@ named!(FaultKind {
     Lapsed = "lapsed",
     Refused = "refused",
 });
+named!(HoldKind { Payer = "payer", Operator = "operator" });
 named!(TaskState { Provisional = "provisional", Final = "final", Failed = "failed" });
 named!(SuspensionKind { Account = "account", Module = "module", Job = "job", Host = "host" });
 

@@ -6,16 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tallymill_engine::rows::{
-    AccountRow, AdminRow, BalanceRow, Batch, BlobRow, HostRow, JobRow, JobState, KeyRow, OnceRow,
-    PageRow, ReplicaRow, ReportRow, SegmentRow, Snapshot, SuspensionKind, SuspensionRow, TaskRow,
-    TaskState, TransferRow, VoidRow,
+    AccountRow, AdminRow, BalanceRow, Batch, BlobRow, HoldRow, HostRow, JobRow, JobState, KeyRow,
+    OnceRow, PageRow, ReplicaRow, ReportRow, SegmentRow, Snapshot, SuspensionKind, SuspensionRow,
+    TaskRow, TaskState, TransferRow, VoidRow,
 };
 use tallymill_ledger::{Amount, GrantPolicy, LedgerAccountId};
 use tallymill_protocol::{
     AccountId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDigest, SignedBytes, TaskIndex,
 };
 
-use crate::{CommitError, LoadError, OpenError, ReadError};
+use crate::{Collection, CommitError, LoadError, OpenError, ReadError};
 
 /// Most rows in one page.
 pub const MAX_PAGE: u32 = 1_000;
@@ -95,6 +95,9 @@ pub trait Jobs: Send + Sync {
 
     /// Jobs by number, newest first; `after` is the number of the last job seen.
     fn jobs(&self, filter: JobFilter, page: Page<u64>) -> Answer<'_, Vec<JobRow>>;
+
+    /// Who keeps the results of a job.
+    fn holds(&self, job: JobId) -> Answer<'_, Vec<HoldRow>>;
 
     /// The written pages of slot states, by position; absent pages are all pending.
     fn pages(&self, job: JobId, page: Page<u32>) -> Answer<'_, Vec<PageRow>>;
@@ -303,8 +306,11 @@ pub struct Leaf {
 
 /// Reports and the evidence in them.
 pub trait Reports: Send + Sync {
-    /// The report with this root, with its lease tokens.
+    /// The report with this root, with its lease tokens; `None` as well when it was collected.
     fn report(&self, root: Digest) -> Answer<'_, Option<ReportRow>>;
+
+    /// Who made the report with this root, and one verdict code per receipt: also of one that was collected.
+    fn verdicts(&self, root: Digest) -> Answer<'_, Option<(HostId, Vec<u8>)>>;
 
     /// The report of a host with this sequence.
     fn report_of(&self, host: HostId, sequence: u64) -> Answer<'_, Option<ReportRow>>;
@@ -385,11 +391,21 @@ pub trait Seat: Send + Sync {
 
 /// Everything a coordinator needs of its database; held as `Arc<dyn Store>`.
 pub trait Store:
-    Commits + Jobs + Tasks + Accounts + Hosts + Ledger + Reports + Keys + Admin + Blobs
+    Commits + Collection + Jobs + Tasks + Accounts + Hosts + Ledger + Reports + Keys + Admin + Blobs
 {
 }
 
 impl<S> Store for S where
-    S: Commits + Jobs + Tasks + Accounts + Hosts + Ledger + Reports + Keys + Admin + Blobs
+    S: Commits
+        + Collection
+        + Jobs
+        + Tasks
+        + Accounts
+        + Hosts
+        + Ledger
+        + Reports
+        + Keys
+        + Admin
+        + Blobs
 {
 }

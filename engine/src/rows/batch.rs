@@ -3,9 +3,9 @@
 use tallymill_protocol::{AttemptId, CoordinatorId, HostId, JobId, Micros, Network};
 
 use super::{
-    AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, KeyRow, LeaseRow, OnceRow, PageRow,
-    ReplicaMove, ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow,
-    TransferRow, VoidRow,
+    AccountRow, AdminRow, BalanceRow, BlobRow, ChargeRow, HoldKind, HoldRow, HostRow, JobRow,
+    KeyRow, LeaseRow, OnceRow, PageRow, ReplicaMove, ReplicaRow, ReportRow, SegmentRow,
+    SuspensionKind, SuspensionRow, TaskRow, TransferRow, UseRow, VoidRow,
 };
 
 /// Everything one commit makes durable. Upserts replace whole rows; `closed_leases` deletes.
@@ -53,8 +53,16 @@ pub struct Batch {
     pub keys: Vec<KeyRow>,
     /// Inserted answers.
     pub once: Vec<OnceRow>,
-    /// Inserted blobs; a digest that is there already stays as it is.
+    /// Inserted blobs; one that is there already was uploaded again, and nothing else of it changes.
     pub blobs: Vec<BlobRow>,
+    /// Blobs that jobs need; what is there already stays.
+    pub uses: Vec<UseRow>,
+    /// Blobs of results that stand, which count for the payer from now on.
+    pub charges: Vec<ChargeRow>,
+    /// Upserted holds.
+    pub holds: Vec<HoldRow>,
+    /// Deleted holds.
+    pub released: Vec<(JobId, HoldKind)>,
 }
 
 impl Batch {

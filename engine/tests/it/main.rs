@@ -5,6 +5,8 @@ mod accounts;
 #[cfg(test)]
 mod chains;
 #[cfg(test)]
+mod keeps;
+#[cfg(test)]
 mod leases;
 #[cfg(test)]
 mod random;

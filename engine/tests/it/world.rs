@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tallymill_engine::rows::{Identity, JobState, SuspensionKind};
+use tallymill_engine::rows::{Batch, Identity, JobState, SuspensionKind};
 use tallymill_engine::*;
 use tallymill_ledger::{Amount, GrantPolicy};
 use tallymill_protocol::cbor::{Blob, List, Text};
@@ -104,6 +104,8 @@ pub struct World {
     token: u64,
     pub replies: BTreeMap<u64, Reply>,
     pub events: Vec<Event>,
+    /// The batch committed last.
+    pub last: Batch,
     sequences: BTreeMap<HostId, (u64, Digest)>,
     salt: u64,
 }
@@ -127,6 +129,7 @@ impl World {
             token: 0,
             replies: BTreeMap::new(),
             events: Vec::new(),
+            last: Batch::default(),
             sequences: BTreeMap::new(),
             salt: 0,
         };
@@ -165,6 +168,7 @@ impl World {
         self.store.apply(&step.batch);
         self.store.check();
         self.check_reserved();
+        self.last = step.batch;
         self.events.extend(step.events);
         for (Token(token), reply) in step.replies {
             let known = self.replies.insert(token, reply);

@@ -1,5 +1,5 @@
 SELECT root, log_index
 FROM report
-WHERE log_index > $1
+WHERE log_index > $1 AND NOT collected
 ORDER BY log_index
 LIMIT $2

@@ -1,6 +1,7 @@
 //! A store in memory, with the behaviour of a database: for tests, the simulator and trying things out.
 
 mod audit;
+mod collect;
 mod read;
 mod tables;
 

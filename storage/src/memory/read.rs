@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use tallymill_engine::rows::{
-    AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, KeyRow, OnceRow, PageRow,
+    AccountRow, AdminRow, BalanceRow, BlobRow, HoldRow, HostRow, JobRow, KeyRow, OnceRow, PageRow,
     ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
     TransferRow, VoidRow,
 };
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The rows of a page: those after its key that `keep` wants.
-fn page<K: Ord + Copy, R: Clone>(
+pub(super) fn page<K: Ord + Copy, R: Clone>(
     table: &BTreeMap<K, R>,
     page: Page<K>,
     keep: impl Fn(&R) -> bool,
@@ -34,7 +34,11 @@ fn page<K: Ord + Copy, R: Clone>(
 }
 
 /// Sorts by a key and takes the rows after the page's.
-fn sorted<K: Ord + Copy, R>(mut rows: Vec<R>, page: Page<K>, key: impl Fn(&R) -> K) -> Vec<R> {
+pub(super) fn sorted<K: Ord + Copy, R>(
+    mut rows: Vec<R>,
+    page: Page<K>,
+    key: impl Fn(&R) -> K,
+) -> Vec<R> {
     rows.sort_by_key(&key);
     rows.retain(|row| page.after.as_ref().is_none_or(|after| key(row) > *after));
     rows.truncate(page.rows() as usize);
@@ -42,7 +46,7 @@ fn sorted<K: Ord + Copy, R>(mut rows: Vec<R>, page: Page<K>, key: impl Fn(&R) ->
 }
 
 impl MemoryStore {
-    fn read<T: Send + 'static>(&self, read: impl FnOnce(&Tables) -> T) -> Answer<'_, T> {
+    pub(super) fn read<T: Send + 'static>(&self, read: impl FnOnce(&Tables) -> T) -> Answer<'_, T> {
         let found = read(&self.lock());
         Box::pin(async move { Ok(found) })
     }
@@ -63,6 +67,15 @@ impl Jobs for MemoryStore {
             let mut rows: Vec<_> = tables.jobs.values().filter(wanted).cloned().collect();
             rows.sort_by_key(|row| std::cmp::Reverse(row.number));
             rows.truncate(page.rows() as usize);
+            rows
+        })
+    }
+
+    fn holds(&self, job: JobId) -> Answer<'_, Vec<HoldRow>> {
+        self.read(|tables| {
+            let mut rows: Vec<_> =
+                tables.holds.values().filter(|row| row.job == job).cloned().collect();
+            rows.sort_by_key(|row| row.kind.name());
             rows
         })
     }
@@ -240,6 +253,13 @@ impl Ledger for MemoryStore {
 impl Reports for MemoryStore {
     fn report(&self, root: Digest) -> Answer<'_, Option<ReportRow>> {
         self.read(|tables| tables.reports.get(&root).cloned())
+    }
+
+    fn verdicts(&self, root: Digest) -> Answer<'_, Option<(HostId, Vec<u8>)>> {
+        self.read(|tables| {
+            let kept = tables.reports.get(&root).map(|row| (row.host, row.verdicts.clone()));
+            kept.or_else(|| tables.emptied.get(&root).cloned())
+        })
     }
 
     fn report_of(&self, host: HostId, sequence: u64) -> Answer<'_, Option<ReportRow>> {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tallymill_engine::rows::{
-    AccountRow, AdminRow, BalanceRow, Batch, BlobRow, Counters, HostRow, Identity, JobRow,
-    JobState, KeyRow, LeaseRow, OnceRow, PageRow, ReplicaRow, ReplicaState, ReportRow, SegmentRow,
-    Snapshot, SuspensionKind, SuspensionRow, TaskRow, TransferRow, VoidRow,
+    AccountRow, AdminRow, BalanceRow, Batch, BlobRow, Counters, HoldKind, HoldRow, HostRow,
+    Identity, JobRow, JobState, KeyRow, LeaseRow, OnceRow, PageRow, ReplicaRow, ReplicaState,
+    ReportRow, SegmentRow, Snapshot, SuspensionKind, SuspensionRow, TaskRow, TransferRow, VoidRow,
 };
 use tallymill_ledger::{AccountKind, LedgerAccountId, TransferKind};
 use tallymill_protocol::{
@@ -45,6 +45,15 @@ pub(super) struct Tables {
     pub(super) keys: BTreeMap<u64, KeyRow>,
     pub(super) once: BTreeMap<(AccountId, &'static str, String), OnceRow>,
     pub(super) blobs: BTreeMap<Digest, BlobRow>,
+    pub(super) touched: BTreeMap<Digest, Micros>,
+    pub(super) uses: BTreeSet<(Digest, JobId)>,
+    pub(super) doomed: BTreeSet<Digest>,
+    pub(super) holds: BTreeMap<(JobId, HoldKind), HoldRow>,
+    /// Jobs of whose results nothing is left.
+    pub(super) collected: BTreeSet<JobId>,
+    /// Reports of which only the answer is left.
+    pub(super) emptied: BTreeMap<Digest, (HostId, Vec<u8>)>,
+    last_void: u64,
     // Unique indexes.
     key_of: BTreeMap<Key, AccountId>,
     number_of: BTreeMap<u64, JobId>,
@@ -79,6 +88,13 @@ impl Tables {
             keys: BTreeMap::new(),
             once: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            uses: BTreeSet::new(),
+            doomed: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            collected: BTreeSet::new(),
+            emptied: BTreeMap::new(),
+            last_void: 0,
             key_of: BTreeMap::new(),
             number_of: BTreeMap::new(),
             report_of: BTreeMap::new(),
@@ -156,7 +172,9 @@ impl Tables {
             return Err(conflict("job", "another number"));
         }
         let roots = batch.reports.iter().map(|row| row.root);
-        fresh("report", roots, |root| self.reports.contains_key(root))?;
+        fresh("report", roots, |root| {
+            self.reports.contains_key(root) || self.emptied.contains_key(root)
+        })?;
         let sequences = batch.reports.iter().map(|row| (row.host, row.sequence));
         fresh("report", sequences, |key| self.report_of.contains_key(key))?;
         let indices = batch.reports.iter().map(|row| row.log_index);
@@ -196,7 +214,12 @@ impl Tables {
         }
         put(&mut self.hosts, &batch.hosts, |row| row.id);
         self.number_of.extend(batch.jobs.iter().map(|row| (row.number, row.id)));
-        put(&mut self.jobs, &batch.jobs, |row| row.id);
+        for row in &batch.jobs {
+            // What only the store tells stays as it is.
+            let old = self.jobs.get(&row.id);
+            let (held, collecting) = old.map_or((false, None), |old| (old.held, old.collecting));
+            self.jobs.insert(row.id, JobRow { held, collecting, ..row.clone() });
+        }
         put(&mut self.pages, &batch.pages, |row| (row.job, row.page));
         put(&mut self.leases, &batch.leases, |row| row.attempt);
         for attempt in &batch.closed_leases {
@@ -215,8 +238,31 @@ impl Tables {
             self.once.retain(|_, row| row.at.0 >= oldest);
         }
         put(&mut self.once, &batch.once, |row| (row.account, row.route, row.name.clone()));
+        self.apply_blobs(batch);
+        batch.released.iter().for_each(|key| drop(self.holds.remove(key)));
+        put(&mut self.holds, &batch.holds, |row| (row.job, row.kind));
+        let touched = batch.released.iter().map(|(job, _)| job);
+        for job in touched.chain(batch.holds.iter().map(|row| &row.job)) {
+            if let Some(row) = self.jobs.get_mut(job) {
+                let kinds = [HoldKind::Payer, HoldKind::Operator];
+                row.held = kinds.iter().any(|kind| self.holds.contains_key(&(*job, *kind)));
+            }
+        }
+    }
+
+    fn apply_blobs(&mut self, batch: &Batch) {
         for row in &batch.blobs {
             self.blobs.entry(row.digest).or_insert_with(|| row.clone());
+            let touched = self.touched.entry(row.digest).or_insert(row.at);
+            *touched = row.at.max(*touched);
+            self.doomed.remove(&row.digest);
+        }
+        self.uses.extend(batch.uses.iter().map(|row| (row.digest, row.job)));
+        for row in &batch.charges {
+            let charged = self.blobs.get_mut(&row.digest).filter(|blob| blob.account == row.from);
+            if let Some(blob) = charged {
+                blob.account = row.to;
+            }
         }
     }
 
@@ -238,10 +284,11 @@ impl Tables {
                 (replica.state, replica.near) = (row.state, None);
             }
         }
-        let last = batch.tasks.iter().map(|row| row.sequence).max().unwrap_or(0);
-        self.last_task = self.last_task.max(last);
+        let newest = batch.tasks.iter().map(|row| row.sequence).max().unwrap_or(0);
+        self.last_task = self.last_task.max(newest);
         put(&mut self.tasks, &batch.tasks, |row| (row.job, row.task));
         put(&mut self.voids, &batch.voids, |row| row.id);
+        self.last_void = self.last_void.max(last(&self.voids));
     }
 }
 
@@ -283,7 +330,7 @@ impl Tables {
             job: last(&self.number_of),
             task: self.last_task,
             transfer: last(&self.transfers),
-            void: last(&self.voids),
+            void: self.last_void,
             admin: last(&self.admin),
             key: last(&self.keys),
             log: self.log.last().copied().unwrap_or(0),

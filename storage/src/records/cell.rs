@@ -1,7 +1,7 @@
 //! Stored values, and what they become.
 
 use tallymill_engine::rows::{
-    AccountStatus, FaultKind, JobState, ReplicaState, SuspensionKind, TaskState,
+    AccountStatus, FaultKind, HoldKind, JobState, ReplicaState, SuspensionKind, TaskState,
 };
 use tallymill_ledger::{Amount, TransferKind};
 use tallymill_protocol::{
@@ -36,7 +36,16 @@ ids!(AccountId, AttemptId, CoordinatorId, Digest, HostId, JobId, Key, LeaseDiges
 macro_rules! names {
     ($($name:ident),*) => { cells! { $(String => $name: |text| $name::from_name(text);)* } };
 }
-names!(AccountStatus, FaultKind, JobState, ReplicaState, SuspensionKind, TaskState, TransferKind);
+names!(
+    AccountStatus,
+    FaultKind,
+    HoldKind,
+    JobState,
+    ReplicaState,
+    SuspensionKind,
+    TaskState,
+    TransferKind
+);
 
 cells! {
     i64 => u64: |number| u64::try_from(*number).ok();

@@ -1,6 +1,6 @@
 //! Reports, the receipts in them, and the replicas that the receipts became.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -124,6 +124,11 @@ impl TryFrom<PackRecord> for Unpacked {
 }
 
 impl Unpacked {
+    /// The receipts with their positions.
+    pub(crate) fn receipts(&self) -> impl Iterator<Item = &(u32, Vec<u8>)> {
+        self.receipts.iter()
+    }
+
     /// The receipts as leaves of their report.
     pub(crate) fn leaves(self) -> impl Iterator<Item = Result<Leaf, CorruptRow>> {
         let Self { report, job, receipts } = self;
@@ -181,6 +186,33 @@ impl ReportRecord {
     /// Its number: its place in the log.
     pub(crate) const fn number(&self) -> i64 {
         self.log_index
+    }
+
+    /// What is left when the receipts of a job leave it: nothing, or the leaves of those that are in no other pack. `None` when
+    /// it has none of that job.
+    pub(crate) fn without(
+        &self,
+        packs: &[Unpacked],
+        job: JobId,
+    ) -> Result<Option<Option<Vec<u8>>>, CorruptRow> {
+        if packs.iter().all(|pack| pack.job != job) {
+            return Ok(None);
+        }
+        let stay: BTreeSet<u32> = packs
+            .iter()
+            .filter(|pack| pack.job != job)
+            .flat_map(|pack| pack.receipts.iter().map(|(position, _)| *position))
+            .collect();
+        if stay.is_empty() {
+            return Ok(Some(None));
+        }
+        let spoiled =
+            || CorruptRow { table: "report", column: "leaves".to_owned(), key: self.root.shown() };
+        let stored = column!(self, "report", [root], leaves, "leaves")?;
+        let receipts = column!(self, "report", [root], receipts, "receipts")?;
+        let leaves = whole(stored, receipts, packs).ok_or_else(spoiled)?;
+        let left = (0..).zip(leaves).filter(|(position, _)| !stay.contains(position));
+        Ok(Some(Some(left.flat_map(|(_, leaf)| leaf.0).collect())))
     }
 
     /// The row with these lease tokens and the packs of its receipts.

@@ -6,8 +6,9 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
 use tallymill_engine::rows::{
-    AccountRow, AdminRow, BalanceRow, BlobRow, Counters, HostRow, JobRow, KeyRow, LeaseRow,
-    OnceRow, PAGE_BYTES, PageRow, SegmentRow, SuspensionRow, TaskRow, TransferRow, VoidRow,
+    AccountRow, AdminRow, BalanceRow, BlobRow, Counters, HoldRow, HostRow, JobRow, KeyRow,
+    LeaseRow, OnceRow, PAGE_BYTES, PageRow, SegmentRow, SuspensionRow, TaskRow, TransferRow,
+    VoidRow,
 };
 use tallymill_ledger::{AccountKey, AccountKind, Amount, Transfer};
 use tallymill_protocol::{HostId, JobId, Outcome};
@@ -37,6 +38,8 @@ plain!(
     (String,),
     (String, i64, i64),
     (Vec<u8>,),
+    (i64, Vec<u8>),
+    (Vec<u8>, Vec<u8>),
     (Vec<u8>, i64),
     (Vec<u8>, i64, i64),
     (Vec<u8>, String, i64)
@@ -120,6 +123,7 @@ record!(JobRecord of "job" by [id] => JobRow {
     id: Vec<u8>, shard: i16, epoch: i64, number: i64, payer: Vec<u8>, submitter: Vec<u8>, module: Vec<u8>,
     title: String, envelope: Vec<u8>, state: String, tasks: i64, final_tasks: i64, failed_tasks: i64,
     provisional_tasks: i64, largest_input: i64, escrow: i64, held_granted: i64, spent: i64, fuel: i64, submitted: i64, finished: Option<i64>, deadline: i64,
+    held: bool, collecting: Option<i64>,
 });
 record!(LeaseRecord of "lease" by [attempt] => LeaseRow {
     attempt: Vec<u8>, digest: Vec<u8>, job: Vec<u8>, host: Vec<u8>, owner: Vec<u8>, first: i64, count: i64, epoch: i64,
@@ -143,6 +147,9 @@ record!(KeyRecord of "key_entry" by [id] => KeyRow {
 });
 record!(OnceRecord of "idempotency" by [account, route, name] => OnceRow {
     account: Vec<u8>, route: String, name: String, request: Vec<u8>, subject: Vec<u8>, at: i64,
+});
+record!(HoldRecord of "job_hold" by [job, kind] => HoldRow {
+    job: Vec<u8>, kind: String, account: Vec<u8>, reason: String, at: i64,
 });
 record!(BlobRecord of "blob" by [digest] => BlobRow { digest: Vec<u8>, length: i64, account: Vec<u8>, at: i64 });
 

@@ -56,19 +56,22 @@ fn joined<'d>(digests: impl Iterator<Item = &'d [u8; 32]>) -> Vec<u8> {
     digests.flatten().copied().collect()
 }
 
-/// Lease tokens of the reports, each with whose grant it is where one of its results became a replica.
+/// Lease tokens of the reports, each with how many of them name it, and whose grant it is where one of its results became a
+/// replica.
 async fn tokens<B: Backend>(tx: &mut Transaction<'_, B>, batch: &Batch) -> Result<(), CommitError> {
     let mut grants: HashMap<LeaseDigest, (AttemptId, AccountId)> = HashMap::new();
     for rows in batch.replicas.chunk_by(|row, next| row.lease == next.lease) {
         grants.insert(rows[0].lease, (rows[0].attempt, rows[0].owner));
     }
-    let leases = batch.reports.iter().flat_map(|row| &row.leases);
-    let tokens: BTreeMap<_, _> = leases.map(|(digest, envelope)| (*digest, envelope)).collect();
+    let mut tokens = BTreeMap::new();
+    for (digest, envelope) in batch.reports.iter().flat_map(|row| &row.leases) {
+        tokens.entry(*digest).or_insert((envelope, 0_u64)).1 += 1;
+    }
     let tokens: Vec<_> = (1_u64..).zip(tokens).collect();
     bulk!("lease_token", "keep")
-        .run(tx, &tokens, |(place, (digest, envelope)), cells| {
+        .run(tx, &tokens, |(place, (digest, (envelope, reports))), cells| {
             let (attempt, owner) = grants.get(digest).copied().unzip();
-            put!(cells; *place, *digest, **envelope, attempt, owner);
+            put!(cells; *place, *digest, **envelope, attempt, owner, *reports);
         })
         .await
         .map(drop)

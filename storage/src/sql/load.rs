@@ -67,12 +67,14 @@ async fn fact<B: Backend>(tx: &mut Transaction<'_, B>, name: &str) -> Result<u64
     Ok(number.map_err(|_| corrupt())?)
 }
 
-/// The highest numbers given out. Those of tasks are among the facts: no table holds them all.
+/// The highest numbers given out. Those of tasks are among the facts, and those of void runs when some were collected: no table
+/// holds them all.
 async fn counters<B: Backend>(tx: &mut Transaction<'_, B>) -> Result<Counters, LoadError> {
     let counters = many::<B, CounterRecord, Counters>(tx, sql!("counter/get"), cells![]).await?;
     let task = fact(tx, "task").await?;
     let counters = counters.into_iter().next().unwrap_or_default();
-    Ok(Counters { task, ..counters })
+    let void = counters.void.max(fact(tx, "void").await?);
+    Ok(Counters { task, void, ..counters })
 }
 
 /// Results of live jobs that wait for others, with their receipts.

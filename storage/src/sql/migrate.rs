@@ -17,7 +17,8 @@ pub(crate) const MIGRATIONS: &[(i64, &str)] = &[
     (4, include_str!("../../../migrations/0004_faults.sql")),
     (5, include_str!("../../../migrations/0005_neighbourhoods.sql")),
     (6, include_str!("../../../migrations/0006_packs.sql")),
-    (7, include_str!("../../../migrations/0007_seat.sql")),
+    (7, include_str!("../../../migrations/0007_retention.sql")),
+    (8, include_str!("../../../migrations/0008_seat.sql")),
 ];
 
 /// A transaction beside which no other one prepares this database.

@@ -8,10 +8,12 @@ mod backend;
 #[cfg(test)]
 pub(crate) mod before;
 mod bulk;
+mod collect;
 mod evidence;
 mod lent;
 mod load;
 mod migrate;
+mod note;
 mod read;
 mod seat;
 mod store;

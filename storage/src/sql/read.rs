@@ -2,7 +2,7 @@
 
 use sqlx::Connection;
 use tallymill_engine::rows::{
-    AccountRow, AdminRow, BalanceRow, BlobRow, HostRow, JobRow, KeyRow, OnceRow, PageRow,
+    AccountRow, AdminRow, BalanceRow, BlobRow, HoldRow, HostRow, JobRow, KeyRow, OnceRow, PageRow,
     ReplicaRow, ReportRow, SegmentRow, SuspensionKind, SuspensionRow, TaskRow, TaskState,
     TransferRow, VoidRow,
 };
@@ -19,9 +19,9 @@ use super::value::{Cells, cells};
 use super::{Backend, SqlStore, sql};
 use crate::names::Named;
 use crate::records::{
-    AccountRecord, AdminRecord, BalanceRecord, BlobRecord, Filed, HostRecord, JobRecord, KeyRecord,
-    OnceRecord, PackRecord, PageRecord, Record, ReplicaRecord, ReportRecord, SegmentRecord,
-    SuspensionRecord, TaskRecord, TransferRecord, Unpacked, VoidRecord, file,
+    AccountRecord, AdminRecord, BalanceRecord, BlobRecord, Filed, HoldRecord, HostRecord,
+    JobRecord, KeyRecord, OnceRecord, PackRecord, PageRecord, Record, ReplicaRecord, ReportRecord,
+    SegmentRecord, SuspensionRecord, TaskRecord, TransferRecord, Unpacked, VoidRecord, file,
 };
 use crate::{
     Accounts, Admin, Answer, BalanceTotal, Blobs, CorruptRow, Decided, Hosts, JobFilter, Jobs,
@@ -32,17 +32,17 @@ use crate::{
 const BEFORE: &[u8] = &[];
 
 /// A number that a page follows, or one before all; numbers beyond what columns hold follow everything.
-fn after(key: Option<u64>) -> i64 {
+pub(super) fn after(key: Option<u64>) -> i64 {
     key.map_or(-1, |key| i64::try_from(key).unwrap_or(i64::MAX))
 }
 
 /// Bytes that a page follows, or some before all.
-fn follows(key: Option<&[u8; 32]>) -> &[u8] {
+pub(super) fn follows(key: Option<&[u8; 32]>) -> &[u8] {
     key.map_or(BEFORE, <[u8; 32]>::as_slice)
 }
 
 impl<B: Backend> SqlStore<B> {
-    fn list<'a, R, T>(&'a self, sql: &'static str, cells: Cells) -> Answer<'a, Vec<T>>
+    pub(super) fn list<'a, R, T>(&'a self, sql: &'static str, cells: Cells) -> Answer<'a, Vec<T>>
     where
         R: Record,
         T: TryFrom<R, Error = CorruptRow> + Send + 'static,
@@ -59,7 +59,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// What is read on one connection, which may take so many times as long as a commit.
-    fn read<'a, T: Send + 'static>(
+    pub(super) fn read<'a, T: Send + 'static>(
         &'a self,
         times: u32,
         work: impl for<'c> FnOnce(&'c mut B::Connection) -> Answer<'c, T> + Send + 'a,
@@ -101,6 +101,19 @@ async fn replicas<B: Backend>(
     let sql = sql!("receipt_pack/list_by_task");
     let packs = many::<B, PackRecord, Unpacked>(connection, sql, cells![job, task]).await?;
     Ok(file(filed, packs)?)
+}
+
+/// Whose report it is, and what was answered to it.
+async fn verdicts<B: Backend>(
+    connection: &mut B::Connection,
+    root: Digest,
+) -> Result<Option<(HostId, Vec<u8>)>, ReadError> {
+    let sql = sql!("report/get_verdicts");
+    let found = plain::<B, (Vec<u8>, Vec<u8>)>(connection, sql, cells![root]).await?;
+    let Some((host, codes)) = found.into_iter().next() else { return Ok(None) };
+    let corrupt =
+        || CorruptRow { table: "report", column: "host".to_owned(), key: root.to_string() };
+    Ok(Some((HostId::from_slice(&host).ok_or_else(corrupt)?, codes)))
 }
 
 /// Receipts of a report, by position.
@@ -174,6 +187,10 @@ impl<B: Backend> Jobs for SqlStore<B> {
             (None, None) => (sql!("job/list"), cells![before, rows]),
         };
         self.list::<JobRecord, _>(sql, cells)
+    }
+
+    fn holds(&self, job: JobId) -> Answer<'_, Vec<HoldRow>> {
+        self.list::<HoldRecord, _>(sql!("job_hold/list"), cells![job])
     }
 
     fn pages(&self, job: JobId, page: Page<u32>) -> Answer<'_, Vec<PageRow>> {
@@ -305,6 +322,10 @@ impl<B: Backend> Reports for SqlStore<B> {
     fn report(&self, root: Digest) -> Answer<'_, Option<ReportRow>> {
         let cells = cells![root];
         self.read(1, move |connection| Box::pin(full::<B>(connection, sql!("report/get"), cells)))
+    }
+
+    fn verdicts(&self, root: Digest) -> Answer<'_, Option<(HostId, Vec<u8>)>> {
+        self.read(1, move |connection| Box::pin(verdicts::<B>(connection, root)))
     }
 
     fn report_of(&self, host: HostId, sequence: u64) -> Answer<'_, Option<ReportRow>> {

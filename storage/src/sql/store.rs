@@ -12,8 +12,10 @@ use tokio::sync::Mutex;
 
 use super::backend::{LONGER, connect, failed, late};
 use super::migrate::Claim;
-use super::{Backend, Hold, Opened, Options, Pending, Told, load, migrate, write};
-use crate::{Answer, CommitError, Commits, Durability, LoadError, OpenError};
+use super::{Backend, Hold, Opened, Options, Pending, Told, collect, load, migrate, write};
+use crate::{
+    Answer, CollectError, CommitError, Commits, Done, Durability, LoadError, OpenError, Order,
+};
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
@@ -98,6 +100,17 @@ impl<B: Backend> SqlStore<B> {
     pub(crate) async fn be_patient_for(&mut self, patience: Duration) {
         self.patience = patience;
         self.writer.lock().await.patience = patience;
+    }
+
+    /// One step of collecting, when the commits before it are done.
+    pub(super) async fn step(&self, order: &Order, portion: u32) -> Result<Done, CollectError> {
+        let mut writer = self.writer.lock().await;
+        let mut connection = writer.take().await.map_err(failed::<B>)?;
+        let work = collect::run::<B>(&mut connection, self.hold, order, portion);
+        let done = tokio::time::timeout(self.patience, work).await;
+        let done = done.unwrap_or_else(|_| Err(CommitError::Unavailable(late()).into()))?;
+        writer.connection = Some(connection);
+        Ok(done)
     }
 
     async fn attempt(&self, writer: &mut Writer<B>, batch: &Batch) -> Result<(), CommitError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{Connection, Transaction};
 use tallymill_engine::rows::{Batch, BlobRow, OnceRow, ReplicaMove, TransferRow};
 use tallymill_ledger::AccountKey;
-use tallymill_protocol::{CoordinatorId, Micros};
+use tallymill_protocol::{CoordinatorId, Digest, Micros};
 
 use super::backend::failed;
 use super::bulk::bulk;
@@ -238,7 +238,8 @@ async fn operators<B: Backend>(
         })
         .await?;
     once(tx, &batch.once, batch.now).await?;
-    blobs(tx, &batch.blobs).await
+    blobs(tx, batch).await?;
+    holds(tx, batch).await
 }
 
 /// Forgets answers whose term is over, then adds the new ones: a name may be used again after the term.
@@ -260,13 +261,39 @@ async fn once<B: Backend>(
         .map(drop)
 }
 
-async fn blobs<B: Backend>(
-    tx: &mut Transaction<'_, B>,
-    rows: &[BlobRow],
-) -> Result<(), CommitError> {
+/// Blobs and who needs them. One that was doomed and is uploaded again is not.
+async fn blobs<B: Backend>(tx: &mut Transaction<'_, B>, batch: &Batch) -> Result<(), CommitError> {
+    let mut rows: BTreeMap<Digest, (&BlobRow, Micros)> = BTreeMap::new();
+    for row in &batch.blobs {
+        let (_, touched) = rows.entry(row.digest).or_insert((row, row.at));
+        *touched = row.at.max(*touched);
+    }
+    let rows: Vec<_> = rows.into_values().collect();
     bulk!("blob", "keep")
-        .run(tx, rows, |row, cells| {
-            put!(cells; row.digest, row.length, row.account, row.at);
+        .run(tx, &rows, |(row, touched), cells| {
+            put!(cells; row.digest, row.length, row.account, row.at, *touched);
+        })
+        .await?;
+    bulk!("blob_doomed", "delete")
+        .run(tx, &rows, |(row, _), cells| put!(cells; row.digest))
+        .await?;
+    bulk!("blob_use", "keep")
+        .run(tx, &batch.uses, |row, cells| put!(cells; row.digest, row.job))
+        .await?;
+    bulk!("blob", "charge")
+        .run(tx, &batch.charges, |row, cells| put!(cells; row.digest, row.from, row.to))
+        .await
+        .map(drop)
+}
+
+async fn holds<B: Backend>(tx: &mut Transaction<'_, B>, batch: &Batch) -> Result<(), CommitError> {
+    for (job, kind) in &batch.released {
+        let one = cells![*job, kind.name()];
+        B::execute(tx, sql!("job_hold/delete"), one).await.map_err(failed::<B>)?;
+    }
+    bulk!("job_hold", "upsert")
+        .run(tx, &batch.holds, |row, cells| {
+            put!(cells; row.job, row.kind.name(), row.account, row.reason, row.at);
         })
         .await
         .map(drop)

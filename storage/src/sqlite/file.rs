@@ -181,6 +181,14 @@ impl DatabaseFile {
         Ok(reports)
     }
 
+    /// Reports of which only the place in the log is left.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn collected(&mut self) -> Result<u64, ReadError> {
+        self.number(sql!("backup/collected")).await
+    }
+
     /// Moves the epoch ahead, so that what comes now is told from what an owner wrote or signed after this state.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
     reason = "a test that fails panics; helpers of tests too"
 )]
 
+mod collect;
 mod commits;
 mod postgres;
 mod reads;

@@ -114,7 +114,7 @@ async fn a_newer_schema_is_refused_and_left_alone(world: impl Sql) {
     drop(store);
     world.change("INSERT INTO schema_version (version) VALUES (99)").await;
     let refused = world.open_as(&identity()).await;
-    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 7 })));
+    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, known: 8 })));
     world.change("DELETE FROM schema_version WHERE version = 99").await;
     let store = world.open().await;
     assert_eq!(store.account(owner(1)).await.unwrap(), Some(everything().accounts[0].clone()));

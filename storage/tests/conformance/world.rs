@@ -203,6 +203,8 @@ pub fn job(n: u8, state: JobState) -> JobRow {
         submitted: NOW,
         finished: None,
         deadline: NOW.plus(1_000),
+        held: false,
+        collecting: None,
     }
 }
 

@@ -1,0 +1,1 @@
+DELETE FROM blob_doomed WHERE digest IN (VALUES {rows})

@@ -1,0 +1,5 @@
+INSERT INTO blob_doomed (
+    digest
+)
+VALUES {rows}
+ON CONFLICT (digest) DO NOTHING

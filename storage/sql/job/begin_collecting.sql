@@ -1,0 +1,1 @@
+UPDATE job SET collecting = $2 WHERE number = $1 AND collecting IS NULL

@@ -1,0 +1,1 @@
+UPDATE job SET collected = $2 WHERE number = $1

@@ -1,0 +1,1 @@
+UPDATE job SET noted = TRUE WHERE number = $1

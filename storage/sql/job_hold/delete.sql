@@ -1,0 +1,1 @@
+DELETE FROM job_hold WHERE job = $1 AND kind = $2

@@ -1,0 +1,1 @@
+DELETE FROM lease_token WHERE digest = $1 AND reports <= 0

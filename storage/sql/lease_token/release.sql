@@ -1,0 +1,1 @@
+UPDATE lease_token SET reports = reports - 1 WHERE digest = $1

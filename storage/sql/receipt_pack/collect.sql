@@ -1,0 +1,1 @@
+DELETE FROM receipt_pack WHERE report = $1 AND job = $2

@@ -1,0 +1,1 @@
+SELECT COUNT(*) FROM replica WHERE job = $1 AND state = 'reported'

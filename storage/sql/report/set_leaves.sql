@@ -1,0 +1,1 @@
+UPDATE report SET leaves = $2 WHERE log_index = $1
