@@ -88,13 +88,13 @@ pub async fn work(
                 return Err(Unavailable.into());
             }
             Err(error) => error.to_string(),
-            Ok(mut report) => match app.store.report(root).await? {
-                Some(row) if row.host != host => {
+            Ok(mut report) => match app.store.verdicts(root).await? {
+                Some((from, _)) if from != host => {
                     "root: another host reported these receipts".to_owned()
                 }
                 // The engine remembers only reports since its start; what is stored is a replay whatever it says.
-                row => {
-                    report.known = row.map(|row| row.verdicts);
+                stored => {
+                    report.known = stored.map(|(_, verdicts)| verdicts);
                     reports.push(report);
                     continue;
                 }

@@ -82,6 +82,35 @@ impl Commits for Failing {
     }
 }
 
+impl Collection for Failing {
+    fn collect<'a>(&'a self, order: &'a Order, portion: u32) -> Answer<'a, Done, CollectError> {
+        match self.full() {
+            true => Box::pin(async { Err(CommitError::Full.into()) }),
+            false => self.inner.collect(order, portion),
+        }
+    }
+
+    fn collecting(&self, page: Page<u64>) -> Answer<'_, Vec<JobRow>> {
+        self.inner.collecting(page)
+    }
+
+    fn ended(&self, before: Micros, page: Page<(Micros, u64)>) -> Answer<'_, Vec<JobRow>> {
+        self.inner.ended(before, page)
+    }
+
+    fn lone_reports(&self, before: Micros, page: Page<u64>) -> Answer<'_, Vec<Looked<u64>>> {
+        self.inner.lone_reports(before, page)
+    }
+
+    fn idle_blobs(&self, before: Micros, page: Page<Digest>) -> Answer<'_, Vec<Looked<Digest>>> {
+        self.inner.idle_blobs(before, page)
+    }
+
+    fn doomed(&self, page: Page<Digest>) -> Answer<'_, Vec<Digest>> {
+        self.inner.doomed(page)
+    }
+}
+
 /// Reads go on while commits fail, unless a test says otherwise.
 macro_rules! reads {
     ($($trait:ident { $(fn $name:ident$(<$life:lifetime>)?(&$($own:lifetime)? self $(, $arg:ident: $kind:ty)*) -> $answer:ty;)* })*) => {
@@ -100,6 +129,7 @@ reads! {
     Jobs {
         fn job(&self, id: JobId) -> Answer<'_, Option<JobRow>>;
         fn jobs(&self, filter: JobFilter, page: Page<u64>) -> Answer<'_, Vec<JobRow>>;
+        fn holds(&self, job: JobId) -> Answer<'_, Vec<HoldRow>>;
         fn pages(&self, job: JobId, page: Page<u32>) -> Answer<'_, Vec<PageRow>>;
     }
     Tasks {
@@ -129,6 +159,7 @@ reads! {
     }
     Reports {
         fn report(&self, root: Digest) -> Answer<'_, Option<ReportRow>>;
+        fn verdicts(&self, root: Digest) -> Answer<'_, Option<(HostId, Vec<u8>)>>;
         fn report_of(&self, host: HostId, sequence: u64) -> Answer<'_, Option<ReportRow>>;
         fn receipts(&self, root: Digest, page: Page<u32>) -> Answer<'_, Vec<Leaf>>;
         fn lease_token(&self, digest: LeaseDigest) -> Answer<'_, Option<SignedBytes>>;
