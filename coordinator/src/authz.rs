@@ -10,7 +10,7 @@ use tallymill_protocol::work::MAX_REQUEST;
 use tallymill_protocol::{Message as _, SignedBytes};
 
 use crate::http::{
-    App, accounts, admin, blobs, events, health, hosts, jobs, journal, login, openapi, pages,
+    App, accounts, admin, blobs, events, health, hosts, jobs, journal, keep, login, openapi, pages,
     results, work,
 };
 use crate::rates::Class;
@@ -136,6 +136,9 @@ routes! {
     get "/api/v1/jobs/{id}/results" Member Read NONE results::results, "Results in the order of their decisions";
     get "/api/v1/jobs/{id}/receipts/{task}" Member Read NONE jobs::receipts, "Evidence for a decided task";
     post "/api/v1/jobs/{id}/cancel" Account Submission TEXT jobs::cancel, "Stops a job";
+    post "/api/v1/jobs/{id}/keep" Account Submission TEXT keep::keep, "Keeps a job's results";
+    post "/api/v1/jobs/{id}/release" Account Submission TEXT keep::release, "Keeps a job's results no longer";
+    get "/api/v1/jobs/{id}/holds" Member Read NONE keep::holds, "Who keeps a job's results, and why";
     post "/api/v1/work" Host Work REPORTS work::work, "Reports and the next leases";
     get "/api/v1/transfers" Account Read NONE accounts::transfers, "Transfers of a job or an account";
     get "/api/v1/journal" Public Read NONE journal::journal, "What operators did, and why";

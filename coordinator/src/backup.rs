@@ -18,6 +18,7 @@ use tallymill_storage::{DatabaseFile, Facts, OpenError, Place, ReadError};
 use crate::clock::now;
 use crate::keys::KEY_FILE;
 use crate::options::Options;
+use crate::turn;
 use copy::{Copied, copy_blobs, copy_file, copy_key, copy_readers, read_names, sync};
 pub use verify::Verified;
 
@@ -176,8 +177,8 @@ async fn waiting<T: Send + 'static>(
 
 /// Backs up a coordinator, which may run meanwhile, into a folder that is not there yet.
 ///
-/// Blobs are written before any row names them and never change, so those that the copied database names are all there
-/// afterwards.
+/// Blobs are written before any row names them, never change, and none goes while a backup is made, so those that the copied
+/// database names are all there afterwards.
 ///
 /// # Errors
 /// When something cannot be read or written, a blob's bytes are others than its name says, or one is missing.
@@ -194,6 +195,10 @@ pub async fn back_up(
     // What is private in the database stays so.
     let folder = DirBuilder::new().recursive(true).mode(0o700).create(into);
     folder.map_err(failed("make", into))?;
+    // What the copied database names stays until it is copied too.
+    let data = options.data.clone();
+    let turn = waiting(move || turn::to_copy(&data).map_err(failed("lock the blobs in", &data)));
+    let turn = turn.await?;
     let copy = into.join(DATABASE);
     source.copy(&copy).await?;
     source.close().await?;
@@ -201,7 +206,7 @@ pub async fn back_up(
     let (facts, named) = (copied.facts().await?, copied.blobs().await?);
     copied.close().await?;
     let (data, folder) = (options.data.clone(), into.to_owned());
-    waiting(move || {
+    let made = waiting(move || {
         let digest = sync(&copy)?;
         let blobs = copy_blobs(&data.join(BLOBS), &folder.join(BLOBS), &named)?;
         copy_readers(&data.join(BLOBS), &folder.join(BLOBS))?;
@@ -226,8 +231,10 @@ pub async fn back_up(
         };
         copy::write_manifest(&folder, &manifest)?;
         Ok(manifest)
-    })
-    .await
+    });
+    let made = made.await;
+    drop(turn);
+    made
 }
 
 /// Puts a backup into a data directory in which no coordinator was. With `verify`, everything in it that was ever signed or

@@ -178,6 +178,35 @@ impl BlobStore {
         Ok(fs::try_exists(self.note(digest, reader)).await?)
     }
 
+    /// Removes blobs and the notes about who may read them, durably. What is not here is no error.
+    ///
+    /// # Errors
+    /// When the disk does not do it; some may be gone.
+    pub async fn remove(&self, digests: &[Digest]) -> Result<(), BlobError> {
+        for digest in digests {
+            forgiving(fs::remove_file(self.path(*digest)).await)?;
+        }
+        let readers = self.directory.join(READERS);
+        let mut notes = match fs::read_dir(&readers).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            notes => Some(notes?),
+        };
+        while let Some(notes) = &mut notes
+            && let Some(note) = notes.next_entry().await?
+        {
+            let name = note.file_name().to_string_lossy().into_owned();
+            let about = name.split_once('-').and_then(|(digest, _)| digest.parse().ok());
+            if about.is_some_and(|digest| digests.contains(&digest)) {
+                forgiving(fs::remove_file(note.path()).await)?;
+            }
+        }
+        if notes.is_some() {
+            File::open(&readers).await?.sync_all().await?;
+        }
+        File::open(&self.directory).await?.sync_all().await?;
+        Ok(())
+    }
+
     /// The length of a blob; `None` when it is not here.
     ///
     /// # Errors
@@ -222,6 +251,14 @@ impl BlobStore {
         let mut bytes = Vec::new();
         file.take(length).read_to_end(&mut bytes).await?;
         Ok(Some(bytes))
+    }
+}
+
+/// What is not there needs not be removed.
+fn forgiving(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -296,5 +333,26 @@ mod tests {
         std::fs::write(directory.path().join("x.0.tmp"), b"half").unwrap();
         BlobStore::open(directory.path(), 4).await.unwrap();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_blob_goes_with_the_notes_about_its_readers() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(directory.path(), 9).await.unwrap();
+        store.remove(&[Digest::ZERO]).await.unwrap();
+        let (gone, stays) = (Digest::of(b"gone"), Digest::of(b"stays"));
+        store.put(gone, body(&[b"gone"])).await.unwrap();
+        store.put(stays, body(&[b"stays"])).await.unwrap();
+        let readers = [Reader::Everybody, Reader::Account(AccountId([1; 32]))];
+        for (digest, reader) in [gone, stays].into_iter().flat_map(|it| readers.map(|r| (it, r))) {
+            store.share(digest, reader).await.unwrap();
+        }
+        store.remove(&[gone, Digest::ZERO]).await.unwrap();
+        assert_eq!(store.length(gone).await.unwrap(), None);
+        assert_eq!(store.length(stays).await.unwrap(), Some(5));
+        for reader in readers {
+            assert!(!store.shared(gone, reader).await.unwrap());
+            assert!(store.shared(stays, reader).await.unwrap());
+        }
     }
 }

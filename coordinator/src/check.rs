@@ -11,6 +11,7 @@ use tallymill_protocol::{
 };
 
 use crate::blobs::{BlobError, BlobStore};
+use crate::claims::{Claimed, Claims, Removed};
 use crate::snapshots;
 
 /// Why a report as a whole is not believed.
@@ -19,6 +20,9 @@ pub enum ReportError {
     /// The blobs cannot be read now: that is not the host's doing, so nothing is said of its report.
     #[error("failed to read what a receipt names")]
     Blobs(#[from] BlobError),
+    /// They are being removed, and that takes long.
+    #[error(transparent)]
+    Removed(#[from] Removed),
     /// Not signed by the host that calls.
     #[error("report: {0}")]
     Signature(VerifyError),
@@ -88,19 +92,25 @@ pub struct Checker<'c> {
     pub host: HostId,
     /// Where large outputs must be.
     pub blobs: &'c BlobStore,
+    /// Who relies on which of them.
+    pub claims: &'c Claims,
 }
 
 impl Checker<'_> {
-    /// The report with everything checked; receipts that alone are wrong carry the reason.
+    /// The report with everything checked, and the blobs that it names, which stay until they are let go; receipts that alone
+    /// are wrong carry the reason.
     ///
     /// # Errors
     /// When the report as a whole cannot be believed.
-    pub async fn check(&self, upload: ReportUpload) -> Result<CheckedReport, ReportError> {
+    pub async fn check(
+        &self,
+        upload: ReportUpload,
+    ) -> Result<(CheckedReport, Vec<Claimed>), ReportError> {
         let report = self.open(&upload)?;
         let leases = self.leases(&upload, &report)?;
         let mut receipts = Vec::with_capacity(upload.receipts.0.len());
-        let (outputs, logs) = (upload.outputs.0, upload.logs.0);
-        let inline = outputs.into_iter().zip(logs);
+        let (outputs, logs, nothing) = (upload.outputs.0, upload.logs.0, Digest::of(b""));
+        let (inline, mut claimed) = (outputs.into_iter().zip(logs), Vec::new());
         for (at, (bytes, (output, log))) in upload.receipts.0.into_iter().zip(inline).enumerate() {
             let receipt = Receipt::from_bytes(&bytes.0)
                 .map_err(|source| ReportError::Receipt { at, source })?;
@@ -108,6 +118,10 @@ impl Checker<'_> {
             let lease = Arc::clone(lease);
             let mut refused = fits(&receipt, &lease);
             if refused.is_none() {
+                let blobs = [(&output, receipt.output), (&log, receipt.log)];
+                let blobs = blobs.iter().filter(|(inline, _)| inline.0.is_empty());
+                let blobs = blobs.map(|(_, digest)| *digest).filter(|it| *it != nothing).collect();
+                claimed.extend(self.claims.claim_all(blobs).await?);
                 refused = self.bytes(&receipt, &output.0, &log.0).await?;
             }
             if refused.is_none() && receipt.outcome == Outcome::Paused {
@@ -121,7 +135,7 @@ impl Checker<'_> {
         let leases =
             leases.map(|l| (Lease::digest_of(l.payload()), l.envelope().clone())).collect();
         let envelope = upload.report.envelope().clone();
-        Ok(CheckedReport { report, envelope, receipts, leases, known: None })
+        Ok((CheckedReport { report, envelope, receipts, leases, known: None }, claimed))
     }
 
     fn open(&self, upload: &ReportUpload) -> Result<Report, ReportError> {

@@ -17,6 +17,8 @@ use tallymill_engine::{NetworkView, Reply, WorkAnswer};
 use tallymill_protocol::HostId;
 use tallymill_protocol::work::Verdict as Judged;
 
+use crate::collector::Progress;
+
 /// Media type of the text.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -44,6 +46,11 @@ struct Cause {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct What {
+    what: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -65,6 +72,7 @@ pub struct Metrics {
     rejects: Family<Cause, Counter>,
     waits: Family<Cause, Counter>,
     refusals: Family<Cause, Counter>,
+    collected: Family<What, Counter>,
     now: Now,
 }
 
@@ -125,6 +133,7 @@ impl Default for Metrics {
             rejects: Family::default(),
             waits: Family::default(),
             refusals: Family::default(),
+            collected: Family::default(),
             now: Now::default(),
         };
         metrics.registered()
@@ -162,6 +171,8 @@ impl Metrics {
         registry.register("waits", help, self.waits.clone());
         let help = "Commands that the engine refused, by cause";
         registry.register("refusals", help, self.refusals.clone());
+        let help = "What was taken away because nobody needs it any more";
+        registry.register("collected", help, self.collected.clone());
         self
     }
 
@@ -233,6 +244,14 @@ impl Metrics {
         self.unshaken.inc();
     }
 
+    /// Counts what a step of collecting took away.
+    pub fn collected(&self, progress: &Progress) {
+        let Progress { rows, jobs, blobs, bytes } = *progress;
+        for (what, count) in [("rows", rows), ("jobs", jobs), ("blobs", blobs), ("bytes", bytes)] {
+            self.collected.get_or_create(&What { what }).inc_by(count);
+        }
+    }
+
     /// A connection was taken.
     pub fn connected(&self) {
         self.now.connections.inc();
@@ -295,6 +314,7 @@ mod tests {
     fn the_text_has_units_and_no_made_up_methods() {
         let metrics = Metrics::default();
         metrics.committed(Duration::from_millis(1), false);
+        metrics.collected(&Progress { rows: 7, jobs: 1, blobs: 2, bytes: 90 });
         metrics.answered(&axum::http::Method::from_bytes(b"BREW").unwrap(), "/pot".to_owned(), 405);
         let view = NetworkView { waiting: 3, ..NetworkView::default() };
         let text = metrics.text(true, 7, Some(view)).unwrap();
@@ -305,6 +325,7 @@ mod tests {
             "tallymill_hosts_waiting 3",
             "tallymill_queue_depth 7",
             "tallymill_ready 1",
+            "tallymill_collected_total{what=\"bytes\"} 90",
             "tallymill_uptime_seconds 0",
             "# EOF",
         ] {

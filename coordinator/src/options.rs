@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tallymill_engine::Admission;
+use tallymill_engine::{Admission, Retention};
 use tallymill_ledger::{Amount, GrantPolicy};
 use tallymill_protocol::{AccountId, CoordinatorId, Network};
 use tallymill_storage::Place;
@@ -103,12 +103,15 @@ pub struct Options {
     pub grant_per_account: Amount,
     /// Most credit that is ever granted.
     pub grant_total: Amount,
+    /// How long results and blobs that nobody names are kept.
+    pub retention: Retention,
     /// Limits.
     pub bounds: Bounds,
 }
 
 impl Options {
-    /// SQLite in the data directory, open admission on `listen`, grants capped at 10⁶ credits an account and 10⁸ in all.
+    /// SQLite in the data directory, open admission on `listen`, grants capped at 10⁶ credits an account and 10⁸ in all, results
+    /// kept for ever.
     #[must_use]
     pub fn new(listen: SocketAddr, data: PathBuf, network: Network) -> Self {
         Self {
@@ -125,6 +128,7 @@ impl Options {
             operators: Vec::new(),
             grant_per_account: Amount::new(1_000_000 * Amount::CREDIT),
             grant_total: Amount::new(100_000_000 * Amount::CREDIT),
+            retention: Retention::default(),
             bounds: Bounds::default(),
         }
     }

@@ -1,8 +1,9 @@
 //! How many bytes an account may store, kept also while uploads run side by side.
 //!
 //! An upload reserves the length it announces before its first byte is read. While an account has uploads under way its
-//! use is kept here; it is read from the database only when there are none, so that no upload is counted twice or not at
-//! all. Bytes under way count each time they are sent, since each copy takes room until it is known to be the same.
+//! use is kept here; it is read from the database when there are none, so that no upload is counted twice or not at all, and
+//! again before one is refused, since blobs may have been collected meanwhile. Bytes under way count each time they are sent,
+//! since each copy takes room until it is known to be the same.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,14 @@ struct Use {
     stored: u64,
     under_way: u64,
     uploads: usize,
+    /// Bytes that uploads under way have added to `stored` since there were any.
+    kept: u64,
+}
+
+impl Use {
+    const fn fits(&self, limit: u64) -> bool {
+        self.stored.saturating_add(self.under_way) <= limit
+    }
 }
 
 type Table = Arc<Mutex<HashMap<AccountId, Use>>>;
@@ -50,14 +59,32 @@ impl Quota {
             None => {
                 let stored = store.blob_bytes(account).await?;
                 // Only this call, which has the turn, makes entries.
-                lock(&self.table).insert(account, Use { stored, uploads: 1, under_way: bytes });
-                stored.saturating_add(bytes) <= limit
+                let entry = Use { stored, uploads: 1, under_way: bytes, kept: 0 };
+                lock(&self.table).insert(account, entry);
+                entry.fits(limit)
             }
         };
         let table = Arc::clone(&self.table);
         let reservation = Reservation { table, account, bytes, kept: false };
+        let fits = fits || self.renew(store, account, limit).await?;
         // Dropping it takes everything back.
         Ok(Some(reservation).filter(|_| fits))
+    }
+
+    /// Reads again what an account stores, and says whether its uploads fit: bytes may have been collected meanwhile, or count
+    /// for others. What is stored while it is read may count twice, and never not at all.
+    async fn renew(
+        &self,
+        store: &(impl Blobs + ?Sized),
+        account: AccountId,
+        limit: u64,
+    ) -> Result<bool, ReadError> {
+        let kept = lock(&self.table).get(&account).map_or(0, |entry| entry.kept);
+        let stored = store.blob_bytes(account).await?;
+        let mut table = lock(&self.table);
+        let Some(entry) = table.get_mut(&account) else { return Ok(false) };
+        entry.stored = stored.saturating_add(entry.kept.saturating_sub(kept));
+        Ok(entry.fits(limit))
     }
 
     /// Adds an upload to those under way and says whether it fits; `None` when there are none, as the last one may end at
@@ -67,7 +94,7 @@ impl Quota {
         let entry = table.get_mut(&account)?;
         entry.uploads += 1;
         entry.under_way = entry.under_way.saturating_add(bytes);
-        Some(entry.stored.saturating_add(entry.under_way) <= limit)
+        Some(entry.fits(limit))
     }
 }
 
@@ -95,9 +122,44 @@ impl Drop for Reservation {
         entry.uploads -= 1;
         if self.kept {
             entry.stored = entry.stored.saturating_add(self.bytes);
+            entry.kept = entry.kept.saturating_add(self.bytes);
         }
         if entry.uploads == 0 {
             table.remove(&self.account);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tallymill_protocol::{CoordinatorId, Digest, Micros, Network};
+    use tallymill_storage::rows::{Batch, BlobRow, Identity};
+    use tallymill_storage::{Collection as _, Commits as _, MemoryStore, Order};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_collected_makes_room_also_while_uploads_are_under_way() {
+        let network = Network::new("test").unwrap();
+        let store = MemoryStore::new(&Identity { network, coordinator: CoordinatorId([9; 32]) });
+        let account = AccountId([1; 32]);
+        let blob = |n, sequence| {
+            let digest = Digest([n; 32]);
+            let row = BlobRow { digest, length: 1_000, account, at: Micros(1) };
+            Batch { sequence, now: Micros(1), blobs: vec![row], ..Batch::default() }
+        };
+        store.commit(&blob(1, 1)).await.unwrap();
+        let quota = Quota::default();
+        let reserve = |bytes| quota.reserve(&store, account, bytes, 2_000);
+        let under_way = reserve(500).await.unwrap().unwrap();
+        assert!(reserve(1_000).await.unwrap().is_none());
+        let doom = Order::Doom { digests: vec![Digest([1; 32])], before: Micros(1) };
+        store.collect(&doom, 1).await.unwrap();
+        let fits = reserve(1_000).await.unwrap().unwrap();
+        store.commit(&blob(2, 2)).await.unwrap();
+        fits.keep();
+        assert!(reserve(501).await.unwrap().is_none(), "what came meanwhile counts");
+        assert!(reserve(500).await.unwrap().is_some());
+        drop(under_way);
     }
 }

@@ -13,6 +13,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::blobs::{BlobError, BlobStore};
+use crate::claims::Claims;
+use crate::collector::Collector;
 use crate::connections::{self, Front};
 use crate::group;
 use crate::http::{self, App};
@@ -58,6 +60,9 @@ pub enum ServiceError {
     /// The address that others on the same database are given.
     #[error("failed to read where other coordinators reach this one")]
     Shared(#[from] tallymill_transport::TransportError),
+    /// What was to be collected.
+    #[error("failed to read what is to be collected")]
+    Collector(#[from] tallymill_storage::ReadError),
     /// The engine.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -198,6 +203,10 @@ async fn engine_with(
     };
     let running = pipeline::start(parts).await?;
     let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
+    let (blobs, claims) = (Arc::new(blobs), Claims::default());
+    let rule = (options.retention, options.data.clone());
+    let parts = (Arc::<dyn Store>::clone(&store), Arc::clone(&blobs), claims.clone());
+    let collector = Collector::open(parts.0, parts.1, parts.2, rule).await?;
     let (public, bounds) = (key.public(), options.bounds);
     let pipeline = running.pipeline.clone();
     let tokens = Tokens::new(keys::random()?, public, bounds.session).with_links(bounds.link);
@@ -208,6 +217,7 @@ async fn engine_with(
         pipeline: running.pipeline,
         events: running.events,
         blobs,
+        claims,
         quota: Quota::default(),
         tokens,
         limits: Limits::new(&bounds.rates),
@@ -217,6 +227,8 @@ async fn engine_with(
         tables: http::work::Tables::default(),
         books: std::sync::Mutex::default(),
     });
+    let (pipeline_of_steps, counts) = (pipeline.clone(), Arc::clone(&app.metrics));
+    tokio::spawn(collector.run(pipeline_of_steps, counts, app.stopping.clone()));
     let (app, router) = (Arc::downgrade(&app), http::router(&app));
     Ok(Served {
         router,

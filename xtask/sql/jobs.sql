@@ -1,2 +1,3 @@
--- Every job with its signed manifest: tariff and policy are read from it.
-SELECT id, envelope FROM job
+-- Every job with its signed manifest: tariff and policy are read from it. Receipts of one that is being collected are no longer
+-- all there.
+SELECT id, envelope, COALESCE(collecting, 0) AS collecting FROM job

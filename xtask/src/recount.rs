@@ -20,6 +20,8 @@ pub(crate) type Id = [u8; 32];
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     jobs: BTreeMap<Id, Manifest>,
+    /// Jobs whose receipts are gone: what they paid can only be compared with itself.
+    collected: BTreeSet<Id>,
     owed: BTreeMap<(Id, Id), i128>,
     /// Processor time that each job's paid receipts tell, µs.
     cpu: BTreeMap<Id, u64>,
@@ -70,6 +72,11 @@ impl Books {
     /// Notes a job.
     pub(crate) fn job(&mut self, id: Id, manifest: Manifest) {
         self.jobs.insert(id, manifest);
+    }
+
+    /// Notes that the receipts of a job were collected.
+    pub(crate) fn collected(&mut self, id: Id) {
+        self.collected.insert(id);
     }
 
     /// Notes a receipt of a host whose result was paid; `result` is false for one that was stopped on the way.
@@ -145,8 +152,11 @@ impl Books {
         for place in places {
             let of = |sums: &BTreeMap<(Id, Id), i128>| sums.get(place).copied().unwrap_or(0);
             let (owed, earned, posted) = (of(&self.owed), of(&self.earned), of(&self.posted));
-            over += u64::from(earned > owed) + u64::from(posted > earned);
-            unpaid += (owed - earned).max(0);
+            over += u64::from(posted > earned);
+            if !self.collected.contains(&place.0) {
+                over += u64::from(earned > owed);
+                unpaid += (owed - earned).max(0);
+            }
         }
         let double_paid = over + self.repeated + self.copies_too_many() + self.overlapping();
         Findings { double_paid, unpaid, imbalance: self.imbalance() }

@@ -67,7 +67,10 @@ async fn restore(
     let (manifest, verified) = restored.context("failed to restore")?;
     if common.json {
         let verified = verified.map(|it| {
-            serde_json::json!({ "reports": it.reports, "receipts": it.receipts, "transfers": it.transfers })
+            serde_json::json!({
+                "reports": it.reports, "receipts": it.receipts, "transfers": it.transfers,
+                "collected": it.collected,
+            })
         });
         ui::json(&serde_json::json!({ "restored": manifest, "verified": verified }))?;
         return Ok(ExitCode::SUCCESS);
@@ -82,6 +85,12 @@ async fn restore(
             "verified: {} reports with {} receipts, {} transfers that give the balances",
             it.reports, it.receipts, it.transfers
         ));
+        if it.collected > 0 {
+            ui::line(format!(
+                "{} reports were collected before: their roots are in the log, and nothing else of them is left",
+                it.collected
+            ));
+        }
     }
     if !manifest.key {
         let key = options.data.join(KEY_FILE);

@@ -16,6 +16,9 @@ pub struct Verified {
     pub receipts: u64,
     /// Transfers that give the balances.
     pub transfers: u64,
+    /// Reports of which, their time being over, only the root in the log and the answer are kept: nothing of them can be
+    /// checked.
+    pub collected: u64,
 }
 
 /// Checks all of it.
@@ -37,7 +40,8 @@ pub(super) async fn all(
         let what = format!("{rule}: {found} instead of {expected} at {subject}");
         return Err(BackupError::Untrue(what));
     }
-    let mut verified = Verified { transfers: audit.transfers, ..Verified::default() };
+    let collected = database.collected().await?;
+    let mut verified = Verified { transfers: audit.transfers, collected, ..Verified::default() };
     let mut after = 0;
     loop {
         let page = database.reports(after).await?;

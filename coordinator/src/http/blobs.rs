@@ -18,6 +18,7 @@ use super::model::Bytes as Octets;
 use super::problem::Problem;
 use super::{App, id, unexpected};
 use crate::blobs::{BlobError, Reader};
+use crate::claims::Claimed;
 use crate::clock;
 use crate::pipeline::Need;
 use crate::quota::Reservation;
@@ -44,15 +45,17 @@ pub async fn upload(
 ) -> Result<StatusCode, Problem> {
     let digest: Digest = id("digest", &digest)?;
     let account = owner(&app, &caller).await?;
+    let claimed = app.claims.claim(digest).await?;
     let room = room(&app, account, digest, announced(&app, &headers)?).await?;
     // What hosts upload are outputs: nobody's until their tasks are decided.
     let reader = caller.account.map(Reader::Account);
     // On a task of its own: a caller that hangs up in the end must not leave bytes that nobody is charged for.
-    let stored = tokio::spawn(store(app, account, digest, room, body));
-    let app = stored.await.map_err(|error| Problem::internal(&error))??;
+    let stored = tokio::spawn(store(app, account, (digest, claimed), room, body));
+    let (app, claimed) = stored.await.map_err(|error| Problem::internal(&error))??;
     if let Some(reader) = reader {
         app.blobs.share(digest, reader).await?;
     }
+    drop(claimed);
     Ok(StatusCode::CREATED)
 }
 
@@ -93,10 +96,10 @@ async fn room(
 async fn store(
     app: Arc<App>,
     account: AccountId,
-    digest: Digest,
+    (digest, claimed): (Digest, Claimed),
     room: Option<Reservation>,
     body: Body,
-) -> Result<Arc<App>, Problem> {
+) -> Result<(Arc<App>, Claimed), Problem> {
     let length = app.blobs.put(digest, body.into_data_stream()).await?;
     let row = BlobRow { digest, length, account, at: clock::now() };
     match app.pipeline.ask(Command::AddBlob(row)).await? {
@@ -105,7 +108,7 @@ async fn store(
         _ => return Err(unexpected()),
     }
     room.into_iter().for_each(Reservation::keep);
-    Ok(app)
+    Ok((app, claimed))
 }
 
 /// First and last byte of a `Range` header with one range; `None` without one.

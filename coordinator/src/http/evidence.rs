@@ -108,6 +108,8 @@ async fn agreed(
 pub async fn share(app: &App, evidence: &Evidence, caller: &Caller) -> Result<(), Problem> {
     let Some(snapshot) = evidence.snapshot else { return Ok(()) };
     let manifest = evidence.manifest.peek().map_err(|_| unexpected())?;
+    // Beside a claim, or the note could outlive a blob that goes at this moment.
+    let _claimed = app.claims.claim(snapshot).await?;
     let reader = match (manifest.visibility, caller.account) {
         (Visibility::Public, _) => Reader::Everybody,
         (_, Some(account)) => Reader::Account(account),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tallymill_audit::Evidence;
 use tallymill_engine::rows::{JobRow, JobState, TaskState};
-use tallymill_engine::{Command, Reply};
+use tallymill_engine::{Command, Reply, Retention};
 use tallymill_protocol::{
     Digest, HostId, JobId, Manifest, Message as _, Receipt, Signed, TaskIndex, Visibility,
 };
@@ -18,6 +18,7 @@ use tallymill_storage::{JobFilter, Page};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
+use super::keep::uncollected;
 use super::model::jobs::{Job, Quote, Replica, Submitted, Task, TaskDetail, VoidRun, Why};
 use super::model::{Bytes as Octets, Cbor, Done, Id, Part, jobs as model, names};
 use super::problem::Problem;
@@ -70,6 +71,8 @@ pub async fn submit(
     let manifest = submission::signed(&app, &caller, &signed).await?;
     let by = caller.account()?;
     let once = once(&headers, by, "jobs", &body)?;
+    // What the job names stays until it is the job's.
+    let _claimed = app.claims.claim_all(manifest.blobs().collect()).await?;
     let (largest_input, stored) = submission::taken(&app, &caller, (&signed, &manifest)).await?;
     let price = |error: tallymill_ledger::PriceError| Problem::field("limits", error.to_string());
     let cap = tallymill_ledger::cap(&manifest, largest_input).map_err(price)?;
@@ -117,7 +120,9 @@ pub async fn list(
     let filter = JobFilter { payer, state: asked.state.as_deref().map(state).transpose()? };
     let after = query::number(asked.after.as_deref())?;
     let rows = app.store.jobs(filter, query::part(after, asked.limit.as_deref())?).await?;
-    let items: Result<Vec<Job>, Problem> = rows.iter().map(|row| shown(row, &caller)).collect();
+    let rule = &app.options.retention;
+    let items: Result<Vec<Job>, Problem> =
+        rows.iter().map(|row| shown(row, &caller, rule)).collect();
     let next = rows.last().map(|row| row.number.to_string());
     Ok(Json(Part { items: items?, next }))
 }
@@ -147,8 +152,8 @@ pub async fn open_row(app: &App, job: &str, caller: &Caller) -> Result<JobRow, P
 }
 
 /// A job as the caller may see it: the title of a private one is its payer's.
-fn shown(row: &JobRow, caller: &Caller) -> Result<Job, Problem> {
-    Ok(Job::of(row, visible(row, caller)?))
+fn shown(row: &JobRow, caller: &Caller, rule: &Retention) -> Result<Job, Problem> {
+    Ok(Job::of(row, visible(row, caller)?, rule))
 }
 
 #[utoipa::path(
@@ -160,7 +165,7 @@ pub async fn show(
     Path(job): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Job>, Problem> {
-    shown(&row(&app, &job).await?, &caller).map(Json)
+    shown(&row(&app, &job).await?, &caller, &app.options.retention).map(Json)
 }
 
 /// A host reads the manifest of what it leases, private or not.
@@ -241,7 +246,9 @@ pub async fn tasks(
     let after: Option<u64> = query::number(asked.after.as_deref())?;
     // Behind the last task there is nothing, as in other lists.
     let after = after.map(|after| TaskIndex(u32::try_from(after).unwrap_or(u32::MAX)));
-    let rows = app.store.tasks(row.id, state, query::part(after, asked.limit.as_deref())?).await?;
+    let part = query::part(after, asked.limit.as_deref())?;
+    let rows = async { Ok(app.store.tasks(row.id, state, part).await?) };
+    let rows = uncollected(&app, &row, rows).await?;
     Ok(Json(Part::of(&rows, |row| row.task.to_string())))
 }
 
@@ -262,14 +269,18 @@ pub async fn task(
     if task.0 >= row.tasks {
         return Err(Problem::missing("task"));
     }
-    let decided = app.store.task(row.id, task).await?;
-    let replicas = app.store.replicas(row.id, task).await?;
-    let voids = app.store.voids(row.id, task, Page::first(100)).await?;
-    Ok(Json(TaskDetail {
+    uncollected(&app, &row, detail(&app, row.id, task)).await.map(Json)
+}
+
+async fn detail(app: &App, job: JobId, task: TaskIndex) -> Result<TaskDetail, Problem> {
+    let decided = app.store.task(job, task).await?;
+    let replicas = app.store.replicas(job, task).await?;
+    let voids = app.store.voids(job, task, Page::first(100)).await?;
+    Ok(TaskDetail {
         replicas: replicas.iter().map(|row| Replica::of(row, decided.is_some())).collect(),
         decided: decided.as_ref().map(Task::from),
         voids: voids.iter().map(VoidRun::from).collect(),
-    }))
+    })
 }
 
 /// The output of a decided task.
@@ -289,13 +300,22 @@ pub async fn output(
 ) -> Result<Response, Problem> {
     let row = open_row(&app, &job, &caller).await?;
     let task = TaskIndex(id("task", &task)?);
-    let decided = app.store.task(row.id, task).await?;
+    uncollected(&app, &row, sent(&app, row.id, task, &headers)).await
+}
+
+async fn sent(
+    app: &App,
+    job: JobId,
+    task: TaskIndex,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let decided = app.store.task(job, task).await?;
     let decided = decided.ok_or_else(|| Problem::missing("decided task"))?;
     let digest =
         decided.output.ok_or_else(|| Problem::missing("output: the task has no result"))?;
-    let replicas = app.store.replicas(row.id, task).await?;
+    let replicas = app.store.replicas(job, task).await?;
     let stands = replicas.into_iter().find(|replica| decided.host == Some(replica.host));
-    bytes(&app, stands.and_then(|replica| replica.output), digest, &headers).await
+    bytes(app, stands.and_then(|replica| replica.output), digest, headers).await
 }
 
 /// What a run of a decided task wrote to standard error, for the payer: it may tell what the inputs were.
@@ -320,16 +340,25 @@ pub async fn log(
     }
     let host: Option<HostId> = asked.host.map(|host| id("host", &host)).transpose()?;
     let task = TaskIndex(id("task", &task)?);
-    let decided = app.store.task(row.id, task).await?;
+    uncollected(&app, &row, written(&app, (row.id, task), host, &headers)).await
+}
+
+async fn written(
+    app: &App,
+    (job, task): (JobId, TaskIndex),
+    host: Option<HostId>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let decided = app.store.task(job, task).await?;
     let decided = decided.ok_or_else(|| Problem::missing("decided task"))?;
-    let mut replicas = app.store.replicas(row.id, task).await?;
+    let mut replicas = app.store.replicas(job, task).await?;
     let wanted = replicas.iter().position(|replica| Some(replica.host) == host.or(decided.host));
     // Of a task without a result that stands, any run may tell what went wrong.
     let any = (host.is_none() && !replicas.is_empty()).then_some(0);
     let missing = || Problem::missing("run of this task");
     let replica = replicas.swap_remove(wanted.or(any).ok_or_else(missing)?);
     let receipt = Receipt::from_bytes(&replica.receipt).map_err(|_| unexpected())?;
-    bytes(&app, replica.log, receipt.log, &headers).await
+    bytes(app, replica.log, receipt.log, headers).await
 }
 
 /// Sends bytes that were stored with their replica, or else as a blob.
@@ -359,9 +388,13 @@ pub async fn receipts(
 ) -> Result<Json<Evidence>, Problem> {
     let row = open_row(&app, &job, &caller).await?;
     let task = TaskIndex(id("task", &task)?);
-    let evidence = evidence::of(&app, &row, task, of.number()?).await?;
-    evidence::share(&app, &evidence, &caller).await?;
-    Ok(Json(evidence))
+    let segment = of.number()?;
+    let found = async {
+        let evidence = evidence::of(&app, &row, task, segment).await?;
+        evidence::share(&app, &evidence, &caller).await?;
+        Ok(Json(evidence))
+    };
+    uncollected(&app, &row, found).await
 }
 
 #[utoipa::path(

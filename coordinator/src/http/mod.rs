@@ -11,6 +11,7 @@ pub mod health;
 pub mod hosts;
 pub mod jobs;
 pub mod journal;
+pub mod keep;
 pub mod login;
 pub mod model;
 mod neighbourhood;
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 
 use crate::authz::ROUTES;
 use crate::blobs::BlobStore;
+use crate::claims::Claims;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -63,7 +65,9 @@ pub struct App {
     /// What happened lately.
     pub events: Arc<Events>,
     /// Blobs.
-    pub blobs: BlobStore,
+    pub blobs: Arc<BlobStore>,
+    /// Who relies on which of them at this moment.
+    pub claims: Claims,
     /// Room for blobs.
     pub quota: Quota,
     /// Logins.

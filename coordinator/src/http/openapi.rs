@@ -14,7 +14,7 @@ use utoipa::{OpenApi, PartialSchema as _, ToSchema as _};
 
 use super::auth::VERSION_HEADER;
 use super::model::{Cbor, Id, ProblemDocument, names, number32};
-use super::{accounts, admin, blobs, events, health, hosts, jobs, journal, login, results};
+use super::{accounts, admin, blobs, events, health, hosts, jobs, journal, keep, login, results};
 use crate::authz::{Body, ROUTES, Role, Route};
 
 /// Documents the worker's call, whose messages are not JSON.
@@ -73,6 +73,9 @@ const fn work() {}
         results::results,
         jobs::receipts,
         jobs::cancel,
+        keep::keep,
+        keep::release,
+        keep::holds,
         work,
         accounts::transfers,
         events::stream,

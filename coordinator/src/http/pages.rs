@@ -16,7 +16,7 @@ use super::auth::Caller;
 use super::model::names;
 use super::problem::Problem;
 use super::query::{self, JobsQuery, Paging, Query};
-use super::{App, id, jobs as api, login};
+use super::{App, id, jobs as api, keep, login};
 use crate::clock;
 use crate::pages::views::*;
 use crate::pages::{self, STYLE};
@@ -175,7 +175,7 @@ async fn job_page(
     let (mut error, mut tasks, mut next) = (None, None, None);
     let (totals, cost, why) = standing(app, &job).await?;
     let visible = api::visible(&job, caller)?;
-    if visible {
+    if visible && job.collecting.is_none() {
         let after = query::number(paging.after.as_deref())?.map(TaskIndex);
         let rows = app.store.tasks(job.id, None, Page { after, limit: ROWS }).await?;
         next = full(&rows).map(|task| format!("after={}", task.task));
@@ -197,7 +197,19 @@ async fn job_page(
         reasons: reasons.collect(),
         tasks,
         next,
+        kept: kept(app, &job),
     }))
+}
+
+/// What becomes of the job's results, in words; nothing while it is not over.
+fn kept(app: &App, job: &rows::JobRow) -> Option<ResultsKept> {
+    let collects = super::model::jobs::collects(job, &app.options.retention);
+    match (job.collecting, job.finished) {
+        (Some(at), _) => Some(ResultsKept::Gone(at)),
+        (None, None) => None,
+        (None, Some(_)) if job.held => Some(ResultsKept::Held),
+        (None, Some(_)) => Some(collects.map_or(ResultsKept::Forever, ResultsKept::Until)),
+    }
 }
 
 /// Tasks by state, credit, and why tasks wait. What is over holds nothing back.
@@ -290,6 +302,7 @@ async fn task_page(
     if task.0 >= job.tasks {
         return Err(Problem::missing("task"));
     }
+    keep::gone(job)?;
     let decided = app.store.task(job.id, task).await?;
     let mut attempts = Vec::new();
     if decided.is_some() || caller.is(job.payer) {

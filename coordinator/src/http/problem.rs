@@ -7,6 +7,7 @@ use tallymill_engine::Refusal;
 
 use super::model::ProblemDocument;
 use crate::blobs::BlobError;
+use crate::claims::Removed;
 use crate::pipeline::Unavailable;
 use crate::rates::{Rate, TooOften};
 use crate::tokens::TokenError;
@@ -167,6 +168,13 @@ impl From<tallymill_storage::ReadError> for Problem {
             tallymill_storage::ReadError::Database(_) => Self::passing(&error),
             tallymill_storage::ReadError::Corrupt(_) => Self::internal(&error),
         }
+    }
+}
+
+impl From<Removed> for Problem {
+    fn from(error: Removed) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())
+            .next("send the same request again")
     }
 }
 

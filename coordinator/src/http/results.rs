@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::App;
 use super::auth::Caller;
 use super::jobs::open_row;
+use super::keep::uncollected;
 use super::model::jobs::{Results, Task};
 use super::problem::Problem;
 use super::query::{Query, ResultsQuery};
@@ -33,7 +34,8 @@ pub async fn results(
         news.mark();
         // The job before its results: of one that is over, none is decided after them.
         let row = open_row(&app, &job, &caller).await?;
-        let decided = app.store.decided(row.id, part).await?;
+        let decided = async { Ok(app.store.decided(row.id, part).await?) };
+        let decided = uncollected(&app, &row, decided).await?;
         let goes_on = matches!(row.state, JobState::Running | JobState::Stopping);
         if !decided.is_empty() || !goes_on || !news.come(&row, until).await {
             return Ok(Json(answer(&row, &decided)));

@@ -76,8 +76,8 @@ pub async fn work(
     }
     let ask = Box::new(ask(&mut request, *app.stopping.borrow()));
     let (network, coordinator) = (&app.options.network, app.key.public().into());
-    let checker = Checker { network, coordinator, host, blobs: &app.blobs };
-    let (mut reports, mut refused) = (Vec::new(), Vec::new());
+    let checker = Checker { network, coordinator, host, blobs: &app.blobs, claims: &app.claims };
+    let (mut reports, mut refused, mut claims) = (Vec::new(), Vec::new(), Vec::new());
     for (at, upload) in request.reports.0.into_iter().enumerate() {
         let root = upload.report.peek().map_or(Digest::ZERO, |report| report.root);
         let count = upload.receipts.0.len();
@@ -87,14 +87,16 @@ pub async fn work(
                 tracing::error!(error = %error, "blobs.unreadable");
                 return Err(Unavailable.into());
             }
+            Err(ReportError::Removed(_)) => return Err(Unavailable.into()),
             Err(error) => error.to_string(),
-            Ok(mut report) => match app.store.verdicts(root).await? {
+            Ok((mut report, claimed)) => match app.store.verdicts(root).await? {
                 Some((from, _)) if from != host => {
                     "root: another host reported these receipts".to_owned()
                 }
                 // The engine remembers only reports since its start; what is stored is a replay whatever it says.
                 stored => {
                     report.known = stored.map(|(_, verdicts)| verdicts);
+                    claims.extend(claimed);
                     reports.push(report);
                     continue;
                 }

@@ -124,6 +124,7 @@ fn job(text: &str) -> JobPage {
         reasons: vec![Reason { tasks: 1_200, text: text.into() }],
         tasks: Some(vec![task(text, true)]),
         next: Some(text.into()),
+        kept: Some(ResultsKept::Until(NOW)),
     }
 }
 
@@ -307,6 +308,18 @@ fn a_job_shows_its_error_first_then_its_numbers() {
     assert!(place("<progress max=\"2299\" value=\"2000\"") < place("123,456,789 fuel"));
     assert!(html.contains("1,200: <bdi>x</bdi>") && html.contains(">41,007</a>"));
     assert!(html.contains("href=\"/jobs/x?x\""));
+}
+
+#[test]
+fn a_job_says_what_becomes_of_its_results() {
+    let html = |kept| render(&JobPage { kept, ..job("x") }).unwrap();
+    let gone = html(Some(ResultsKept::Gone(NOW)));
+    assert!(gone.contains("The results of this job were collected"), "{gone}");
+    assert!(!gone.contains("41,007"), "no task is listed");
+    assert!(html(Some(ResultsKept::Held)).contains("tallymill job release x"));
+    assert!(html(Some(ResultsKept::Until(NOW))).contains("tallymill job keep x"));
+    assert!(html(Some(ResultsKept::Forever)).contains("kept for ever"));
+    assert!(!html(None).contains("<dt>Results</dt>"));
 }
 
 #[test]

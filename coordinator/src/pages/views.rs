@@ -243,6 +243,21 @@ pub struct JobPage {
     pub tasks: Option<Vec<TaskRow>>,
     /// Query of the next page of tasks.
     pub next: Option<String>,
+    /// What becomes of its results; none while it is not over.
+    pub kept: Option<ResultsKept>,
+}
+
+/// What becomes of the results of a job that is over.
+#[derive(Debug, Clone, Copy)]
+pub enum ResultsKept {
+    /// They are gone since then.
+    Gone(Micros),
+    /// Somebody keeps them.
+    Held,
+    /// They may be collected from then on.
+    Until(Micros),
+    /// They are kept as long as the coordinator.
+    Forever,
 }
 
 /// One attempt at a task.

@@ -113,7 +113,10 @@ async fn answers_are_what_the_document_says() {
     let path = "/api/v1/admin/suspend";
     let done = world.as_person(&operator, Method::POST, path, body.to_string().into_bytes()).await;
     assert_eq!(done.status(), 200);
-    let calls: [Call<'_>; 17] = [
+    let path = format!("/api/v1/jobs/{}/keep", job[0].1);
+    let body = json!({ "reason": "a paper" }).to_string().into_bytes();
+    assert_eq!(world.as_person(&payer, Method::POST, &path, body).await.status(), 200);
+    let calls: [Call<'_>; 18] = [
         ("/api/v1/network", &[], &payer),
         ("/api/v1/accounts/{id}", &[("id", &id)], &payer),
         ("/api/v1/accounts/{id}/statement", &[("id", &id)], &payer),
@@ -125,6 +128,7 @@ async fn answers_are_what_the_document_says() {
         ("/api/v1/jobs", &[], &payer),
         ("/api/v1/jobs/{id}", &job, &payer),
         ("/api/v1/jobs/{id}/why", &job, &payer),
+        ("/api/v1/jobs/{id}/holds", &job, &payer),
         ("/api/v1/jobs/{id}/tasks", &job, &payer),
         ("/api/v1/jobs/{id}/tasks/{task}", &task, &payer),
         ("/api/v1/jobs/{id}/results", &job, &payer),
@@ -138,8 +142,17 @@ async fn answers_are_what_the_document_says() {
         answers.insert(template, answer);
     }
     // Not empty, so that what lists hold was checked too.
-    let lists =
-        ["statement", "keys", "journal", "suspensions", "hosts", "jobs", "tasks", "results"];
+    let lists = [
+        "statement",
+        "keys",
+        "journal",
+        "suspensions",
+        "hosts",
+        "jobs",
+        "tasks",
+        "results",
+        "holds",
+    ];
     for list in lists {
         let (_, answer) = answers.iter().find(|(path, _)| path.ends_with(list)).unwrap();
         assert!(!answer["items"].as_array().unwrap().is_empty(), "{list}");

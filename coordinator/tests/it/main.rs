@@ -4,6 +4,8 @@
 mod api;
 mod backup;
 #[cfg(test)]
+mod collect;
+#[cfg(test)]
 mod document;
 #[cfg(test)]
 mod edge;

@@ -208,8 +208,13 @@ impl World {
 
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with options that a test changes.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Options)) -> Self {
         self.handle.shutdown().await.unwrap();
-        let (handle, url) = serve(self.data.path(), &self.operator, |_| {}).await;
+        let (handle, url) = serve(self.data.path(), &self.operator, change).await;
         Self { handle, url, ..self }
     }
 

@@ -103,7 +103,11 @@ async fn jobs(database: &mut Database, books: &mut Books) -> anyhow::Result<()> 
     let all = include_str!("../../sql/jobs.sql");
     let job = |row: &dyn Columns| {
         let envelope = Signed::<Manifest>::from_bytes(some(row, "envelope")?)?;
-        books.job(id(row, "id")?, envelope.peek()?);
+        let job = id(row, "id")?;
+        books.job(job, envelope.peek()?);
+        if row.number("collecting")? > 0 {
+            books.collected(job);
+        }
         Ok(())
     };
     database.each(all, job).await

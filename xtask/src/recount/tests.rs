@@ -216,6 +216,21 @@ async fn a_paid_result_without_its_receipt_is_noticed() {
     assert!(refused.contains("1 paid results without their receipts"), "{refused}");
 }
 
+/// What they paid can only be compared with itself; nothing else is passed over.
+#[tokio::test]
+async fn jobs_whose_receipts_were_collected_are_no_offence() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::File(folder.path().join("a.db"));
+    let mut rows = honest_rows();
+    rows.retain(|row| !row.0.contains("receipt_pack"));
+    rows.push(("UPDATE job SET collecting = 9", vec![]));
+    write(&place, &rows).await;
+    let mut books = read(&place).await.unwrap();
+    assert_eq!(books.findings(), Findings::default());
+    books.transfer(moved("post", PENDING, OWNER, 11));
+    assert_eq!(books.findings(), Findings { double_paid: 1, unpaid: 0, imbalance: 22 });
+}
+
 #[tokio::test]
 async fn books_are_read_from_a_server() {
     are_read(Place::Server(tallymill_postgres::shared().database().unwrap())).await;
@@ -228,7 +243,7 @@ fn honest_rows() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let receipt = receipt(0, 1_500).to_bytes();
     let ids = |list: &[Id]| list.iter().map(|id| id.to_vec()).collect::<Vec<_>>();
     vec![
-        ("INSERT INTO job VALUES ($1, 5, $2)", vec![JOB.to_vec(), envelope]),
+        ("INSERT INTO job (id, number, envelope) VALUES ($1, 5, $2)", vec![JOB.to_vec(), envelope]),
         ("INSERT INTO host VALUES ($1, 6)", ids(&[HOST])),
         ("INSERT INTO replica VALUES (5, 6, 'final', 7, 8)", vec![]),
         ("INSERT INTO receipt_pack VALUES (7, 8, 0, $1)", vec![receipt]),
@@ -244,7 +259,7 @@ fn honest_rows() -> Vec<(&'static str, Vec<Vec<u8>>)> {
 }
 
 /// The tables that are read, with no more than what is read of them.
-const TABLES: &str = "CREATE TABLE job (id BLOB, number BIGINT, envelope BLOB);
+const TABLES: &str = "CREATE TABLE job (id BLOB, number BIGINT, envelope BLOB, collecting BIGINT);
     CREATE TABLE host (id BLOB, number BIGINT);
     CREATE TABLE replica (job BIGINT, host BIGINT, state TEXT, report BIGINT, position BIGINT);
     CREATE TABLE receipt_pack (report BIGINT, position BIGINT, packing SMALLINT, bytes BLOB);

@@ -1,13 +1,13 @@
 //! Jobs, tasks, results.
 
 use serde::Serialize;
-use tallymill_engine::JobView;
-use tallymill_engine::rows::{self, JobRow, ReplicaRow, TaskRow, VoidRow};
-use tallymill_protocol::{Message as _, Receipt};
+use tallymill_engine::rows::{self, HoldRow, JobRow, ReplicaRow, TaskRow, VoidRow};
+use tallymill_engine::{JobView, Kept, Retention};
+use tallymill_protocol::{Message as _, Micros, Receipt};
 use tallymill_storage::Decided;
 use utoipa::ToSchema;
 
-use super::names::{FaultName, JobState, ReplicaState, TaskState};
+use super::names::{FaultName, HoldName, JobState, ReplicaState, TaskState};
 use super::values::base64;
 use super::{Decimal, Id};
 
@@ -74,11 +74,53 @@ pub struct Job {
     pub finished: Option<Decimal>,
     /// When it ends at the latest.
     pub deadline: Decimal,
+    /// Whether somebody keeps its results whatever their time.
+    pub held: bool,
+    /// When its results may be collected, as things stand; null while it is not over, and where they are kept or gone.
+    pub collects: Option<Decimal>,
+    /// Since when its results are gone.
+    pub collected: Option<Decimal>,
+}
+
+/// Who keeps the results of a job.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Holds {
+    /// One for each in whose name they are kept.
+    pub items: Vec<Hold>,
+}
+
+/// A hold: while a job has one, nothing of its results is collected.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Hold {
+    /// In whose name.
+    pub kind: HoldName,
+    /// Who asked.
+    pub account: Id,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Decimal,
+}
+
+impl From<&HoldRow> for Hold {
+    fn from(row: &HoldRow) -> Self {
+        let account = Id::of(&row.account);
+        Self { kind: row.kind.into(), account, reason: row.reason.clone(), at: row.at.into() }
+    }
+}
+
+/// When the results of a job may be collected, as things stand.
+pub fn collects(row: &JobRow, rule: &Retention) -> Option<Micros> {
+    // What may go now is only a question of the chore's turn: its time has come.
+    match rule.keeps(row, 0, Micros(0)) {
+        Some(Kept::Until(at)) => Some(at),
+        _ => None,
+    }
 }
 
 impl Job {
-    /// A job with its title, or without.
-    pub fn of(row: &JobRow, titled: bool) -> Self {
+    /// A job with its title, or without, of a coordinator that keeps results by this rule.
+    pub fn of(row: &JobRow, titled: bool, rule: &Retention) -> Self {
         Self {
             id: Id::of(&row.id),
             number: row.number.into(),
@@ -97,6 +139,9 @@ impl Job {
             submitted: row.submitted.into(),
             finished: row.finished.map(Decimal::from),
             deadline: row.deadline.into(),
+            held: row.held,
+            collects: collects(row, rule).map(Decimal::from),
+            collected: row.collecting.map(Decimal::from),
         }
     }
 }

@@ -32,6 +32,8 @@ names! {
     AccountStatus of rows::AccountStatus { Active, Waiting, Suspended }
     /// What a suspension is about.
     SuspensionKind of rows::SuspensionKind { Account, Module, Job, Host }
+    /// In whose name results are kept.
+    HoldName of rows::HoldKind { Payer, Operator }
     /// How a job stands.
     JobState of rows::JobState { Running, Stopping, Finished, Cancelled, Expired, Suspended }
     /// How a task was decided.
