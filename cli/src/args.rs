@@ -73,7 +73,7 @@ pub enum Verb {
     Quote(SubmitArgs),
     /// Submit a job.
     Submit(SubmitArgs),
-    /// Jobs: list, show, watch, results, logs, cancel, why, receipt.
+    /// Jobs: list, show, watch, results, logs, cancel, keep, release, why, receipt.
     #[command(subcommand)]
     Job(JobVerb),
     /// Credit: balance, statement.
@@ -330,6 +330,19 @@ pub enum JobVerb {
         /// Why, for its workers and pages.
         #[arg(long, default_value = "cancelled by the submitter")]
         reason: String,
+    },
+    /// Keep its results until they are released, however long the coordinator keeps those of others.
+    Keep {
+        /// The job's id.
+        job: String,
+        /// Why, for those who see the job.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Keep its results no longer than those of others.
+    Release {
+        /// The job's id.
+        job: String,
     },
     /// Say why its tasks wait.
     Why {

@@ -8,12 +8,17 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde::Deserialize;
-use tallymill_coordinator::{Admission, Options, TlsFiles};
-use tallymill_protocol::{AccountId, Network};
+use tallymill_coordinator::{Admission, Options, Retention, TlsFiles};
+use tallymill_protocol::{AccountId, Micros, Network};
 use tallymill_storage::Place;
 
 use crate::args::{Secret, Settings};
 use crate::fault::Usage;
+
+/// How a time without an end is written.
+const FOREVER: &str = "forever";
+/// Least time for which uploads are kept, µs.
+const LEAST_GRACE: u64 = 3_600 * Micros::SECOND;
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +77,8 @@ struct Section {
     allow_plain_http: Option<bool>,
     admission: Option<String>,
     operators: Option<Vec<String>>,
+    retention: Option<String>,
+    grace: Option<String>,
 }
 
 fn read(path: &Path) -> anyhow::Result<Section> {
@@ -164,6 +171,31 @@ impl Resolved {
         }
     }
 
+    fn retention(&self) -> String {
+        let said = self.settings.retention.clone().or_else(|| self.section.retention.clone());
+        said.unwrap_or_else(|| FOREVER.to_owned())
+    }
+
+    fn grace(&self) -> String {
+        let said = self.settings.grace.clone().or_else(|| self.section.grace.clone());
+        said.unwrap_or_else(|| "7d".to_owned())
+    }
+
+    /// How long things are kept.
+    fn kept(&self) -> Result<Retention, Usage> {
+        let (retention, grace) = (self.retention(), self.grace());
+        let results = match retention.as_str() {
+            FOREVER => None,
+            text => Some(time("retention", text)?),
+        };
+        let uploads = time("grace", &grace)?;
+        if uploads < LEAST_GRACE {
+            let why = "1h at least: what a submission uploads must be there when its job is";
+            return Err(Usage(format!("grace {grace}: {why}")));
+        }
+        Ok(Retention { results, uploads })
+    }
+
     /// What to start a coordinator with.
     ///
     /// # Errors
@@ -189,6 +221,7 @@ impl Resolved {
         };
         let operators = self.operators().iter().map(|text| operator(text));
         options.operators = operators.collect::<Result<_, _>>()?;
+        options.retention = self.kept()?;
         Ok(options)
     }
 
@@ -206,7 +239,7 @@ impl Resolved {
         let operators = Some(self.operators().join(",")).filter(|text| !text.is_empty());
         let shown = |path: Option<PathBuf>| path.map(|path| path.display().to_string());
         let plain = Some(self.allow_plain_http().to_string());
-        let all: [(&'static str, Option<String>, bool); 11] = [
+        let all: [(&'static str, Option<String>, bool); 13] = [
             ("data", Some(self.data().display().to_string()), file.data.is_some()),
             ("database", database, file.database.is_some()),
             ("listen", Some(self.listen().to_string()), file.listen.is_some()),
@@ -218,6 +251,8 @@ impl Resolved {
             ("allow-plain-http", plain, file.allow_plain_http.is_some()),
             ("admission", Some(self.admission()), file.admission.is_some()),
             ("operators", operators, file.operators.is_some()),
+            ("retention", Some(self.retention()), file.retention.is_some()),
+            ("grace", Some(self.grace()), file.grace.is_some()),
         ];
         let shown = all.into_iter().map(|(name, value, in_file)| {
             let path = self.settings.config.clone().filter(|_| in_file);
@@ -242,6 +277,22 @@ fn reached(text: &str) -> Result<String, Usage> {
         }
         _ => Err(Usage(format!("shared {text}: http://HOST:PORT or https://HOST:PORT"))),
     }
+}
+
+/// A time: a number and its unit.
+fn time(what: &str, text: &str) -> Result<u64, Usage> {
+    let unit = |unit: char| match unit {
+        's' => Some(Micros::SECOND),
+        'm' => Some(60 * Micros::SECOND),
+        'h' => Some(3_600 * Micros::SECOND),
+        'd' => Some(Micros::DAY),
+        _ => None,
+    };
+    let read = || {
+        let (at, last) = text.char_indices().next_back()?;
+        text[..at].parse::<u64>().ok()?.checked_mul(unit(last)?)
+    };
+    read().ok_or_else(|| Usage(format!("{what} {text}: a number and s, m, h or d, such as 90d")))
 }
 
 fn operator(text: &str) -> Result<AccountId, Usage> {

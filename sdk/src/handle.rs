@@ -72,6 +72,25 @@ impl JobHandle {
             .map(drop)
     }
 
+    /// Keeps its results until they are released, however long the coordinator keeps those of others.
+    ///
+    /// # Errors
+    /// When it is not this account's job, or its results are gone already.
+    pub async fn keep(&self, reason: &str) -> Result<(), Error> {
+        let body = Body::Json(serde_json::json!({ "reason": reason }));
+        let path = format!("/api/v1/jobs/{}/keep", self.id);
+        self.client.http.call(Method::POST, &path, body).await.map(drop)
+    }
+
+    /// Keeps its results no longer than those of others.
+    ///
+    /// # Errors
+    /// When it is not this account's job.
+    pub async fn release(&self) -> Result<(), Error> {
+        let path = format!("/api/v1/jobs/{}/release", self.id);
+        self.client.http.call(Method::POST, &path, Body::Nothing).await.map(drop)
+    }
+
     /// The evidence of a task's result: everything a stranger needs to check and re-execute it.
     ///
     /// # Errors

@@ -118,6 +118,16 @@ pub struct JobView {
     /// Fuel of decided tasks.
     #[serde(with = "decimal")]
     pub fuel: u64,
+    /// Whether somebody keeps its results whatever their time.
+    #[serde(default)]
+    pub held: bool,
+    /// When its results may be collected, µs since 1970, as decimal text; absent while it is not over, and where they are kept
+    /// or gone.
+    #[serde(default)]
+    pub collects: Option<String>,
+    /// Since when its results are gone, µs since 1970, as decimal text.
+    #[serde(default)]
+    pub collected: Option<String>,
 }
 
 impl JobView {

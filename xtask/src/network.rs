@@ -304,7 +304,7 @@ fn is_database(path: &Path) -> bool {
 
 /// Takes every setting of a coordinator out of a command's environment, but for its database.
 pub(crate) fn without_settings(command: &mut Command) {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 13] = [
         "CONFIG",
         "DATA",
         "LISTEN",
@@ -316,6 +316,8 @@ pub(crate) fn without_settings(command: &mut Command) {
         "ALLOW_PLAIN_HTTP",
         "ADMISSION",
         "OPERATORS",
+        "RETENTION",
+        "GRACE",
     ];
     for name in NAMES {
         command.env_remove(format!("TALLYMILL_{name}"));

@@ -59,10 +59,16 @@ pub struct Settings {
     /// Accounts that may grant, suspend and audit; in the variable with commas between.
     #[arg(long = "operator", env = "TALLYMILL_OPERATORS", value_delimiter = ',')]
     pub operators: Vec<String>,
+    /// How long results of a job are kept after its end: 90d, 12h, 30m, or forever [default: forever].
+    #[arg(long, env = "TALLYMILL_RETENTION", value_name = "TIME")]
+    pub retention: Option<String>,
+    /// How long blobs that no job names are kept after their last upload, 1h at least [default: 7d].
+    #[arg(long, env = "TALLYMILL_GRACE", value_name = "TIME")]
+    pub grace: Option<String>,
 }
 
 /// Variables of the settings.
-pub const VARIABLES: [&str; 12] = [
+pub const VARIABLES: [&str; 14] = [
     "TALLYMILL_CONFIG",
     "TALLYMILL_DATA",
     DATABASE,
@@ -75,6 +81,8 @@ pub const VARIABLES: [&str; 12] = [
     "TALLYMILL_ALLOW_PLAIN_HTTP",
     "TALLYMILL_ADMISSION",
     "TALLYMILL_OPERATORS",
+    "TALLYMILL_RETENTION",
+    "TALLYMILL_GRACE",
 ];
 
 /// What is done with settings.

@@ -1,4 +1,4 @@
-//! `tallymill job`: list, show, watch, results, logs, cancel, why, receipt.
+//! `tallymill job`: list, show, watch, results, logs, cancel, keep, release, why, receipt.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use tallymill_coordinator::pages::format::moment;
+use tallymill_protocol::Micros;
 use tallymill_sdk::model::JobView;
 use tallymill_sdk::{Error, JobHandle, Order, TaskResult};
 
@@ -38,12 +40,33 @@ pub async fn run(common: &Common, verb: JobVerb) -> anyhow::Result<ExitCode> {
                 ui::note("cancelled: what ran is paid, the rest of the credit returns");
             }
         }
+        JobVerb::Keep { job, reason } => {
+            let handle = handle(common, &job).await?;
+            handle.keep(&reason).await?;
+            kept(common, &handle, true)?;
+        }
+        JobVerb::Release { job } => {
+            let handle = handle(common, &job).await?;
+            handle.release().await?;
+            kept(common, &handle, false)?;
+        }
         JobVerb::Why { job } => why(common, &handle(common, &job).await?).await?,
         JobVerb::Receipt { job, task, segment, out } => {
             receipt(common, &handle(common, &job).await?, (task, segment), &out).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn kept(common: &Common, job: &JobHandle, kept: bool) -> anyhow::Result<()> {
+    if common.json {
+        return ui::json(&json!({ "id": job.id().to_string(), "kept": kept }));
+    }
+    ui::note(match kept {
+        true => "kept: its results stay until `tallymill job release`",
+        false => "released: its results are kept as long as those of others",
+    });
+    Ok(())
 }
 
 async fn list(common: &Common) -> anyhow::Result<()> {
@@ -78,7 +101,21 @@ fn show(common: &Common, job: &JobView) -> anyhow::Result<()> {
         ui::credits(job.escrow),
         ui::credits(job.spent)
     ));
+    if let Some(results) = results_of(job) {
+        ui::line(format!("  results {results}"));
+    }
     Ok(())
+}
+
+/// What becomes of a job's results, when that is more than that they are kept.
+fn results_of(job: &JobView) -> Option<String> {
+    let day = |at: &String| moment(&Micros(at.parse().unwrap_or(0)));
+    match (&job.collected, &job.collects) {
+        (Some(at), _) => Some(format!("were collected on {}", day(at))),
+        (None, _) if job.held => Some("are kept until they are released".to_owned()),
+        (None, Some(at)) => Some(format!("are kept until {}", day(at))),
+        (None, None) => None,
+    }
 }
 
 /// Follows a job; Ctrl-C stops watching, not the job.

@@ -104,6 +104,9 @@ fn of_jobs(tried: &Tried) {
     assert_eq!((written.len(), text(&written[1], "file")), (2, "results/1"));
     tried.tell("job logs", &[job, "0"]);
     tried.tell("job why", &[job]);
+    assert_eq!(tried.tell("job keep", &[job, "--reason", "a paper"])[0]["kept"], true);
+    assert_eq!(tried.tell("job show", &[job])[0]["held"], true);
+    assert_eq!(tried.tell("job release", &[job])[0]["kept"], false);
     let receipt = tried.tell("job receipt", &[job, "1", "--out", "receipt.json"]).remove(0);
     assert_eq!((text(&receipt, "id"), text(&receipt, "file")), (job, "receipt.json"));
     tried.tell("verify", &["receipt.json"]);

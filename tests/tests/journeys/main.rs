@@ -19,6 +19,7 @@ mod operator;
 mod packaging;
 mod postgres;
 mod refusals;
+mod retention;
 mod service;
 mod settings;
 mod steps;

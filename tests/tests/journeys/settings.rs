@@ -16,6 +16,8 @@ const FILE: &str = r#"
     tls-key = "key.pem"
     admission = "approved"
     operators = ["1111111111111111111111111111111111111111111111111111111111111111"]
+    retention = "90d"
+    grace = "2d"
 "#;
 
 fn show(folder: &Path, change: impl FnOnce(&mut Command) -> &mut Command) -> Said {
@@ -39,6 +41,7 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
         show.env("TALLYMILL_NETWORK", "variable/net").env("TALLYMILL_ADMISSION", "closed");
         show.env("TALLYMILL_DATABASE", "postgres://m:s3cret@h/mill");
         show.env("TALLYMILL_TLS_KEY", "other.pem");
+        show.env("TALLYMILL_GRACE", "36h");
         show.args(["--admission", "open", "--allow-plain-http"])
     });
     let text = said.good();
@@ -53,6 +56,8 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
     assert_eq!(of(&shown, "tls-cert"), ["cert.pem", "file settings.toml"]);
     assert_eq!(of(&shown, "tls-key"), ["other.pem", "environment"]);
     assert_eq!(of(&shown, "allow-plain-http"), ["true", "flag"]);
+    assert_eq!(of(&shown, "retention"), ["90d", "file settings.toml"]);
+    assert_eq!(of(&shown, "grace"), ["36h", "environment"]);
     let several = show(folder.path(), |show| {
         show.env("TALLYMILL_OPERATORS", ["22".repeat(32), "33".repeat(32)].join(","))
     });
@@ -61,8 +66,8 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
     assert_eq!(of(&shown, "operators"), both);
     let mut plain = command(folder.path());
     let plain = call(plain.args(["config", "show", "--origin"]), b"").good();
-    assert_eq!(plain.lines().count(), 10);
-    assert!(plain.contains("127.0.0.1:7411") && plain.contains("default"), "{plain}");
+    assert_eq!(plain.lines().count(), 13);
+    assert!(plain.contains("127.0.0.1:7411") && plain.contains("forever"), "{plain}");
 }
 
 #[test]
@@ -75,6 +80,11 @@ fn a_file_that_says_what_is_no_setting_is_refused_with_its_line() {
         ("[worker]\n", "line 1: unknown field `worker`"),
         ("[coordinator]\nadmission = \"some\"", "admission some: open, approved or closed"),
         ("[coordinator]\noperators = [\"x\"]", "operator x: "),
+        ("[coordinator]\nretention = \"90\"", "retention 90: a number and s, m, h or d"),
+        ("[coordinator]\nretention = \"\"", "retention : a number and s, m, h or d"),
+        ("[coordinator]\nretention = \"99999999999999d\"", "retention 99999999999999d: a number"),
+        ("[coordinator]\ngrace = \"59m\"", "grace 59m: 1h at least"),
+        ("[coordinator]\ngrace = \"forever\"", "grace forever: a number"),
         ("[coordinator]\nnetwork = \"\"", "network: 1 to 128 bytes"),
         ("[coordinator]\ndatabase = \"mysql://m:s3cret@h/mill\"", "database: "),
     ] {

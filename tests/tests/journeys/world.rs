@@ -141,6 +141,8 @@ pub fn command(folder: &Path) -> Command {
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
+        "TALLYMILL_RETENTION",
+        "TALLYMILL_GRACE",
     ] {
         command.env_remove(name);
     }
@@ -387,10 +389,16 @@ impl Network {
     }
 }
 
+/// Settings of a network's coordinator, where a test writes some.
+pub const SETTINGS: &str = "coordinator.toml";
+
 fn coordinator(folder: &Path, listen: &str, operator: &str) -> Command {
     let mut command = command(folder);
     command.args(["--json", "coordinator", "--data", "data", "--listen", listen]);
     command.args(["--operator", operator]);
+    if folder.join(SETTINGS).exists() {
+        command.args(["--config", SETTINGS]);
+    }
     command
 }
 

@@ -137,6 +137,9 @@ mod tests {
             escrow: 0,
             spent: 0,
             fuel: 0,
+            held: false,
+            collects: None,
+            collected: None,
         };
         assert_eq!(progress(&view), "mersenne 6/10");
     }
