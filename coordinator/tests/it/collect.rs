@@ -1,5 +1,7 @@
 //! Results and blobs whose time is over, as people see it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -7,8 +9,10 @@ use serde_json::{Value, json};
 use tallymill_coordinator::Retention;
 use tallymill_coordinator::backup::{back_up, restore};
 use tallymill_protocol::work::ReportUpload;
-use tallymill_protocol::{Digest, Manifest, Micros, Nonce};
+use tallymill_protocol::{Digest, Keypair, Manifest, Micros, Nonce};
+use tallymill_storage::Identity;
 
+use crate::failing::Failing;
 use crate::world::{Person, Worker, World, network, problem, receipt};
 
 const AT_ONCE: Retention = Retention { results: Some(0), uploads: 7 * Micros::DAY };
@@ -188,6 +192,40 @@ async fn blobs_of_collected_jobs_go_and_their_room_is_free_again() {
     let gone = world.get(&payer, &format!("/api/v1/blobs/{}", manifest.module)).await;
     problem(gone, 404).await;
     world.upload(&payer, &vec![7; usize::try_from(room).unwrap()]).await;
+}
+
+/// Who asks at that moment must not take what is left for all there is.
+#[tokio::test]
+async fn results_that_go_while_they_are_read_are_not_told_by_halves() {
+    for path in ["tasks", "tasks/0/output", "results", "receipts/0"] {
+        let key = Keypair::from_secret(&[40; 32]);
+        let identity = Identity { network: network(), coordinator: key.public().into() };
+        let store = Arc::new(Failing::new(&identity));
+        let world = World::on(key, Arc::<Failing>::clone(&store)).await;
+        let payer = world.person(2, 100).await;
+        let mut host = world.host(9, &payer).await;
+        let (job, _) = submitted(&world, &payer, 1).await;
+        run(&world, &mut host).await;
+        let path = format!("/api/v1/jobs/{job}/{path}");
+        assert_eq!(world.get(&payer, &path).await.status(), 200);
+        store.collects.store(true, Ordering::Release);
+        problem(world.get(&payer, &path).await, 410).await;
+    }
+}
+
+/// Results may begin to go before the hold is committed: then it keeps nothing.
+#[tokio::test]
+async fn who_keeps_results_too_late_is_told() {
+    let key = Keypair::from_secret(&[40; 32]);
+    let identity = Identity { network: network(), coordinator: key.public().into() };
+    let store = Arc::new(Failing::new(&identity));
+    let world = World::on(key, Arc::<Failing>::clone(&store)).await;
+    let payer = world.person(2, 100).await;
+    let mut host = world.host(9, &payer).await;
+    let (job, _) = submitted(&world, &payer, 1).await;
+    run(&world, &mut host).await;
+    store.collects.store(true, Ordering::Release);
+    problem(post(&world, &payer, &job, "keep", json!({ "reason": "late" })).await, 410).await;
 }
 
 /// It is looked at before it is there again for certain; what goes in between would be missing afterwards.

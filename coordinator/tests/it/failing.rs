@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tallymill_engine::Retention;
 use tallymill_ledger::{AccountKind, Amount, GrantPolicy, LedgerAccountId};
 use tallymill_protocol::*;
 use tallymill_storage::rows::*;
@@ -20,6 +21,8 @@ pub struct Failing {
     pub panics: AtomicBool,
     /// Whether a start finds escrows that hold less than their leases may cost.
     pub short: AtomicBool,
+    /// Whether all results of a job go between the read of its row and whatever is read next.
+    pub collects: AtomicBool,
 }
 
 impl Failing {
@@ -32,6 +35,7 @@ impl Failing {
             unreadable: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             short: AtomicBool::new(false),
+            collects: AtomicBool::new(false),
         }
     }
 
@@ -82,6 +86,35 @@ impl Commits for Failing {
     }
 }
 
+impl Jobs for Failing {
+    fn job(&self, id: JobId) -> Answer<'_, Option<JobRow>> {
+        if self.unreadable.load(Ordering::Acquire) {
+            return Box::pin(async { Err(sqlx::Error::PoolClosed.into()) });
+        }
+        Box::pin(async move {
+            let row = self.inner.job(id).await?;
+            if self.collects.swap(false, Ordering::AcqRel) {
+                let rule = Retention { results: Some(0), uploads: 0 };
+                let order = Order::Job { job: id, rule, now: Micros(u64::MAX >> 1) };
+                while self.inner.collect(&order, 9).await.is_ok_and(|done| done != Done::Nothing) {}
+            }
+            Ok(row)
+        })
+    }
+
+    fn jobs(&self, filter: JobFilter, page: Page<u64>) -> Answer<'_, Vec<JobRow>> {
+        self.inner.jobs(filter, page)
+    }
+
+    fn holds(&self, job: JobId) -> Answer<'_, Vec<HoldRow>> {
+        self.inner.holds(job)
+    }
+
+    fn pages(&self, job: JobId, page: Page<u32>) -> Answer<'_, Vec<PageRow>> {
+        self.inner.pages(job, page)
+    }
+}
+
 impl Collection for Failing {
     fn collect<'a>(&'a self, order: &'a Order, portion: u32) -> Answer<'a, Done, CollectError> {
         match self.full() {
@@ -126,12 +159,6 @@ macro_rules! reads {
 }
 
 reads! {
-    Jobs {
-        fn job(&self, id: JobId) -> Answer<'_, Option<JobRow>>;
-        fn jobs(&self, filter: JobFilter, page: Page<u64>) -> Answer<'_, Vec<JobRow>>;
-        fn holds(&self, job: JobId) -> Answer<'_, Vec<HoldRow>>;
-        fn pages(&self, job: JobId, page: Page<u32>) -> Answer<'_, Vec<PageRow>>;
-    }
     Tasks {
         fn task(&self, job: JobId, task: TaskIndex) -> Answer<'_, Option<TaskRow>>;
         fn tasks(&self, job: JobId, state: Option<TaskState>, page: Page<TaskIndex>) -> Answer<'_, Vec<TaskRow>>;
