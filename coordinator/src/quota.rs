@@ -134,7 +134,7 @@ impl Drop for Reservation {
 mod tests {
     use tallymill_protocol::{CoordinatorId, Digest, Micros, Network};
     use tallymill_storage::rows::{Batch, BlobRow, Identity};
-    use tallymill_storage::{Collection as _, Commits as _, MemoryStore, Order};
+    use tallymill_storage::{Answer, Collection as _, Commits as _, MemoryStore, Order, Page};
 
     use super::*;
 
@@ -161,5 +161,34 @@ mod tests {
         assert!(reserve(501).await.unwrap().is_none(), "what came meanwhile counts");
         assert!(reserve(500).await.unwrap().is_some());
         drop(under_way);
+    }
+
+    /// A database that is read while an upload ends: it does not know of those bytes yet.
+    struct Meanwhile(Mutex<Option<Reservation>>);
+
+    impl Blobs for Meanwhile {
+        fn blob(&self, _: Digest) -> Answer<'_, Option<BlobRow>> {
+            Box::pin(async { Ok(None) })
+        }
+
+        fn blobs(&self, _: AccountId, _: Page<Digest>) -> Answer<'_, Vec<BlobRow>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn blob_bytes(&self, _: AccountId) -> Answer<'_, u64> {
+            let ends = self.0.lock().unwrap().take();
+            ends.into_iter().for_each(Reservation::keep);
+            Box::pin(async { Ok(1_000) })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_ends_while_use_is_read_again_counts() {
+        let (store, quota) = (Meanwhile(Mutex::default()), Quota::default());
+        let reserve = |bytes| quota.reserve(&store, AccountId([1; 32]), bytes, 1_600);
+        let ends = reserve(500).await.unwrap();
+        let _under_way = reserve(10).await.unwrap().unwrap();
+        *store.0.lock().unwrap() = ends;
+        assert!(reserve(300).await.unwrap().is_none(), "1,000, 500, 10 and 300");
     }
 }
