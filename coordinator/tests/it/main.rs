@@ -17,6 +17,7 @@ mod group;
 mod journal;
 #[cfg(test)]
 mod pipeline;
+#[cfg(test)]
 mod pulse;
 #[cfg(test)]
 mod rates;
@@ -32,6 +33,8 @@ mod steps;
 mod submissions;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod uploads;
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Signs of life of the engine's thread: they end with it and when it stands still, and a database holds none up.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
-
 use std::future::Future as _;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};

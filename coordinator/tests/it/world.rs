@@ -206,6 +206,13 @@ impl World {
         Self { handle, url, client: client(), operator, data }
     }
 
+    /// Starts on the database at this place.
+    pub async fn over(key: Keypair, place: &tallymill_storage::Place) -> Self {
+        let (network, coordinator) = (network(), key.public().into());
+        let store = place.open(&tallymill_storage::Identity { network, coordinator }).await;
+        Self::on(key, store.unwrap()).await
+    }
+
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
         self.restart_with(|_| {}).await
