@@ -6,6 +6,8 @@ mod args;
 mod fault;
 mod notify;
 mod settings;
+#[cfg(feature = "otel")]
+mod traces;
 mod ui;
 mod verb;
 
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(e) => return ui::misread(&e.format(&mut Cli::command()), std::env::args_os()),
     };
-    ui::log_to_stderr(cli.common.verbose);
+    let _log = ui::log_to_stderr(cli.common.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

@@ -7,19 +7,37 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::fault;
 
+/// What keeps the log going, and sends the last spans when it is dropped.
+#[cfg(feature = "otel")]
+pub type Log = crate::traces::Traces;
+/// Nothing: the log needs none.
+#[cfg(not(feature = "otel"))]
+pub struct Log;
+
 /// Writes logs to stderr: warnings, or more when asked.
-pub fn log_to_stderr(verbose: u8) {
+pub fn log_to_stderr(verbose: u8) -> Log {
     let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
     let filter = tracing_subscriber::EnvFilter::try_from_env("TALLYMILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     // A log on a full disk is lost, and nothing else: by default its failure is printed to stderr, which panics in turn.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = log.log_internal_errors(false).try_init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log =
+        tracing_subscriber::registry().with(log.log_internal_errors(false).with_filter(filter));
+    #[cfg(feature = "otel")]
+    let (log, kept) = {
+        let (spans, kept) = crate::traces::layer();
+        (log.with(spans), kept)
+    };
+    #[cfg(not(feature = "otel"))]
+    let kept = Log;
     // A second subscriber is refused; the first one keeps logging, so nothing is lost.
-    drop(started);
+    drop(log.try_init());
+    kept
 }
 
 /// Base64 of bytes that are no text, for JSON, which can hold no others.

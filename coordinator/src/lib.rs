@@ -26,6 +26,7 @@ pub mod service;
 mod snapshots;
 mod tls;
 pub mod tokens;
+mod trace;
 mod turn;
 
 pub use options::{Bounds, Options, TlsFiles};

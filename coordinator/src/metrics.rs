@@ -110,6 +110,12 @@ impl Now {
     }
 }
 
+/// The method, if it is one. Anybody can make up others; a label for each would never end.
+pub(crate) fn known_method(method: &axum::http::Method) -> &'static str {
+    let known = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"];
+    known.into_iter().find(|known| method == known).unwrap_or("other")
+}
+
 fn gauge(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -178,9 +184,7 @@ impl Metrics {
 
     /// Counts an answer to a request for the route with this template.
     pub fn answered(&self, method: &axum::http::Method, route: String, status: u16) {
-        // Anybody can make up a method; a label for each would never end.
-        let known = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"];
-        let method = known.into_iter().find(|known| method == known).unwrap_or("other");
+        let method = known_method(method);
         self.requests.get_or_create(&Request { method, route, status }).inc();
     }
 

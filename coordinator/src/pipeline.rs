@@ -19,6 +19,7 @@ use tallymill_protocol::{AttemptId, Digest, HostId, JobId, Manifest, Micros};
 use tallymill_storage::{CommitError, Commits, Identity, LoadError, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tracing::{Instrument as _, Span};
 
 use crate::clock;
 use crate::events::Events;
@@ -189,6 +190,8 @@ struct InFlight {
     commit: JoinHandle<(Box<Step>, Result<(), CommitError>)>,
     callers: HashMap<Token, Caller<Reply>>,
     looks: Vec<Look>,
+    /// Ends with it.
+    _span: Span,
 }
 
 struct Worker {
@@ -341,6 +344,7 @@ impl Worker {
             return;
         }
         self.parts.metrics.batch(self.decided);
+        let span = tracing::info_span!(parent: None, "batch", commands = self.decided);
         self.decided = 0;
         let now = clock::now();
         self.engine.dispatch(now);
@@ -350,12 +354,18 @@ impl Worker {
         let answered = step.replies.iter().map(|(token, _)| *token);
         let callers = answered.filter_map(|token| self.callers.remove_entry(&token)).collect();
         let store = Arc::clone(&self.parts.store);
+        let within = span.clone();
         let commit = self.store_runtime.spawn(async move {
-            let result =
-                if step.batch.is_empty() { Ok(()) } else { store.commit(&step.batch).await };
+            if step.batch.is_empty() {
+                return (step, Ok(()));
+            }
+            let sequence = step.batch.sequence;
+            let span = tracing::info_span!(parent: &within, "commit", sequence);
+            let result = store.commit(&step.batch).instrument(span).await;
             (step, result)
         });
-        self.in_flight = Some(InFlight { started: Instant::now(), commit, callers, looks });
+        let started = Instant::now();
+        self.in_flight = Some(InFlight { started, commit, callers, looks, _span: span });
     }
 
     /// Lets replies, looks and events go, now that their batch is durable.

@@ -15,6 +15,7 @@ mod load;
 mod measure;
 mod network;
 mod node;
+mod otel;
 mod package;
 mod portable;
 mod powercut;
@@ -76,6 +77,8 @@ enum Command {
     PowercutWriter(powercut::Writer),
     /// Send guests that mean harm through a network, and measure what they cost; one JSON line.
     Hostile,
+    /// Build, lint and test the program with its feature `otel`.
+    Otel,
     /// Make a Debian package, unpack it and check it; one JSON line.
     Package,
     /// Run the same metered modules on every engine and compare; one JSON line.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Powercut(options) => powercut::run(&options),
         Command::PowercutWriter(writer) => writer.run(),
         Command::Hostile => hostile::run(),
+        Command::Otel => otel::run(),
         Command::Package => package::run(),
         Command::Portable(options) => portable::run(&options),
     };

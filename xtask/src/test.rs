@@ -193,7 +193,7 @@ fn build(mut cargo: Command) -> Command {
 
 /// Lets clippy's driver be the compiler of our own packages: it lints and compiles in one go. `cargo clippy` would check every
 /// dependency a second time, for four minutes.
-fn linted(mut cargo: Command) -> Command {
+pub(crate) fn linted(mut cargo: Command) -> Command {
     cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     // How `cargo clippy` passes on what stands behind its `--`.
     cargo.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");

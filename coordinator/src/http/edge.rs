@@ -12,12 +12,15 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Frame, SizeHint};
+use tracing::Instrument as _;
 
 use super::App;
 use super::problem::{Kind, Problem};
 use super::rest;
 use crate::authz::ROUTES;
 use crate::connections::{LEAST_RATE, Pace};
+use crate::metrics::known_method;
+use crate::trace;
 
 /// Longest text of a foreign error that is passed on, bytes.
 const MAX_TEXT: usize = 1_024;
@@ -29,9 +32,11 @@ pub async fn outermost(State(app): State<Arc<App>>, request: Request, next: Next
     let most = most(&method, &route);
     let late = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| Paced::over(body, app.options.bounds.stall, &late));
-    let response = next.run(rest::kept(request)).await;
+    let span = trace::request(known_method(&method), &route, request.headers());
+    let response = next.run(rest::kept(request)).instrument(span.clone()).await;
     let late = late.load(Ordering::Relaxed);
     let response = if late { too_slow().into_response() } else { told(response, most).await };
+    span.record("http.response.status_code", response.status().as_u16());
     app.metrics.answered(&method, route, response.status().as_u16());
     if let Some(Kind(kind)) = response.extensions().get() {
         app.metrics.problem(kind);
