@@ -62,7 +62,6 @@ impl Ways {
     }
 
     /// A call of the one that calls go to now; `path` may have a query.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let here = self.here();
         // What is no path of an address becomes an error when it is sent.
