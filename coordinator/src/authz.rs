@@ -137,7 +137,7 @@ routes! {
     get "/api/v1/jobs/{id}/receipts/{task}" Member Read NONE jobs::receipts, "Evidence for a decided task";
     post "/api/v1/jobs/{id}/cancel" Account Submission TEXT jobs::cancel, "Stops a job";
     post "/api/v1/jobs/{id}/keep" Account Submission TEXT keep::keep, "Keeps a job's results";
-    post "/api/v1/jobs/{id}/release" Account Submission TEXT keep::release, "Keeps a job's results no longer";
+    post "/api/v1/jobs/{id}/release" Account Submission NONE keep::release, "Keeps a job's results no longer";
     get "/api/v1/jobs/{id}/holds" Member Read NONE keep::holds, "Who keeps a job's results, and why";
     post "/api/v1/work" Host Work REPORTS work::work, "Reports and the next leases";
     get "/api/v1/transfers" Account Read NONE accounts::transfers, "Transfers of a job or an account";
