@@ -5,6 +5,7 @@
 //! that what goes wrong with it is told in the same words by the worker and by the client library.
 
 mod explain;
+mod pinned;
 mod ways;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 pub use explain::explain;
+pub use pinned::pinned;
 pub use ways::Ways;
 
 /// Why there is no way to a coordinator.
@@ -118,9 +120,13 @@ fn config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is where the others get theirs")]
 fn with(roots: RootCertStore) -> Result<ClientBuilder, rustls::Error> {
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(config(roots)?))
+    Ok(over(config(roots)?))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where the others get theirs")]
+fn over(config: ClientConfig) -> ClientBuilder {
+    reqwest::Client::builder().tls_backend_preconfigured(config)
 }
 
 #[cfg(test)]

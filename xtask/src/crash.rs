@@ -21,6 +21,11 @@ use crate::stats::percentile;
 const CREDITS: u64 = 1_000;
 /// A kill comes at most this long after the first result since the last one, milliseconds.
 const LATEST: u64 = 1_000;
+/// Tasks of each job that the database is filled with, and how many of those are finished.
+const PART: u32 = 1_000_000;
+const FINISHED: u32 = 5;
+/// How long results that wait for a second host may take to come.
+const FILLING: Duration = Duration::from_secs(900);
 /// Pause between two looks at the count of results.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -33,6 +38,9 @@ pub(crate) struct Options {
     /// Tasks of each job of the load; jobs follow each other until the last kill.
     #[arg(long, default_value_t = 100_000)]
     tasks: u32,
+    /// Fill the database before the first kill with 5,000,000 finished results and 1,000,000 that wait for another host's.
+    #[arg(long)]
+    preload: bool,
     /// Chooses the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -70,6 +78,9 @@ async fn crash(options: &Options) -> anyhow::Result<Outcome> {
     let mut network = Network::start_on(&program, folder.path(), database.address())?;
     let client = network.customer("customer", CREDITS).await?;
     network.join_own("worker", 2, "customer")?;
+    if options.preload {
+        preload(&network, &client).await?;
+    }
     let (counter, enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let load =
         tokio::spawn(follow(client, options.tasks, Arc::clone(&counter), Arc::clone(&enough)));
@@ -90,6 +101,24 @@ async fn crash(options: &Options) -> anyhow::Result<Outcome> {
     outcome.lost += usize::try_from(told.saturating_sub(books.paid()))?;
     outcome.findings = books.findings();
     Ok(outcome)
+}
+
+/// Fills the database: with results that are finished, and with as many that wait for a second host, which never comes.
+async fn preload(network: &Network, client: &Client) -> anyhow::Result<()> {
+    for part in 1..=FINISHED {
+        let seen = load::run(client, PART, &AtomicU64::new(0)).await?;
+        ensure!(seen.results.len() == PART as usize, "a job of the preload is not finished");
+        note(format!("preloaded {part} of {FINISHED} million finished results"));
+    }
+    let before = network.receipts()?;
+    client.submit(&load::job(PART)?.quorum(2)).await?;
+    let (wanted, began) = (before + u64::from(PART), Instant::now());
+    while network.receipts()? < wanted {
+        ensure!(began.elapsed() < FILLING, "results that wait did not come within {FILLING:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    note("preloaded 1 million results that wait");
+    Ok(())
 }
 
 /// Results that workers were told are theirs to be paid for: they have dropped them from their outboxes.

@@ -273,6 +273,14 @@ impl Network {
         serde_json::from_str(&body).context("GET /api/v1/network is not JSON")
     }
 
+    /// Receipts that the coordinator took since its start.
+    pub(crate) fn receipts(&self) -> anyhow::Result<u64> {
+        let (_, text) = http::get(&self.first().authority, "/metrics")?;
+        let lines = text.lines().filter(|line| line.starts_with("tallymill_receipts_total{"));
+        let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(counts.sum())
+    }
+
     /// Asks the coordinator to stop, so that its database is at rest.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         self.volunteers.clear();

@@ -24,7 +24,7 @@ pub async fn run(common: &Common, args: CoordinatorArgs) -> anyhow::Result<ExitC
     let options = Resolved::of(args.settings)?.options()?;
     match args.verb {
         None => serve(common, options).await,
-        Some(CoordinatorVerb::Health) => super::health::run(common, options.listen).await,
+        Some(CoordinatorVerb::Health) => super::health::run(common, &options).await,
         Some(CoordinatorVerb::Backup { into, without_key }) => {
             back_up(common, &options, &into, !without_key).await
         }

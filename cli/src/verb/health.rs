@@ -1,10 +1,12 @@
 //! `tallymill coordinator health`: whether the coordinator beside it is ready, for containers, which bring nothing else to ask with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tallymill_coordinator::Options;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -17,9 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of it that are looked at.
 const MOST: u64 = 4_096;
 
-pub async fn run(common: &Common, listen: SocketAddr) -> anyhow::Result<ExitCode> {
-    let address = beside(listen)?;
-    let asked = tokio::time::timeout(PATIENCE, ask(address)).await;
+pub async fn run(common: &Common, options: &Options) -> anyhow::Result<ExitCode> {
+    let address = beside(options.listen)?;
+    let asked = match &options.tls {
+        None => tokio::time::timeout(PATIENCE, ask(address)).await,
+        Some(files) => tokio::time::timeout(PATIENCE, ask_over_tls(address, &files.cert)).await,
+    };
     let status = asked.context("it does not answer in time").flatten();
     let status = status.with_context(|| format!("the coordinator at {address} is not healthy"))?;
     let ready = status == 200;
@@ -54,6 +59,13 @@ async fn ask(address: SocketAddr) -> anyhow::Result<u16> {
     let mut answer = Vec::new();
     stream.take(MOST).read_to_end(&mut answer).await?;
     status(&answer).context("the answer is not HTTP")
+}
+
+/// The same where TLS is spoken: the certificate is the one in the file, for whatever name.
+async fn ask_over_tls(address: SocketAddr, cert: &Path) -> anyhow::Result<u16> {
+    let client = tallymill_transport::pinned(cert)?.no_proxy().build()?;
+    let answer = client.get(format!("https://{address}/readyz")).send().await?;
+    Ok(answer.status().as_u16())
 }
 
 fn status(answer: &[u8]) -> Option<u16> {

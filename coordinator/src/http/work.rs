@@ -107,14 +107,21 @@ pub async fn work(
     }
     let neighbourhood = neighbourhood::of(from.ip());
     let command = Command::Work { host, neighbourhood, ask, reports };
-    match decide(&app, command, host).await? {
+    let reply = decide(&app, command, host).await?;
+    drop(claims);
+    told(&app, reply, refused).await
+}
+
+/// What the host hears of the engine's reply, with the reports that were refused before it.
+async fn told(app: &App, said: Reply, refused: Vec<(usize, Answer)>) -> Result<Vec<u8>, Problem> {
+    match said {
         Reply::Work(mut answer) => {
             // Positions ascend, so each refusal lands where its report stood.
             refused.into_iter().for_each(|(at, refusal)| {
                 answer.answers.insert(at.min(answer.answers.len()), refusal);
             });
             app.metrics.worked(&answer);
-            Ok(reply(&app, answer).await?.to_bytes())
+            Ok(reply(app, answer).await?.to_bytes())
         }
         Reply::Refused(Refusal::UnknownHost(_)) => {
             Err(Problem::forbidden("only hosts that have joined get work").next("join first"))

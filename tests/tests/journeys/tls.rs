@@ -73,6 +73,26 @@ impl Secure {
 }
 
 #[test]
+fn health_is_asked_for_over_tls_by_the_certificate_in_the_file() {
+    let mut secure = Secure::start("mill.example");
+    certify(secure.folder.path(), "theirs", "127.0.0.1");
+    let address = secure.url.strip_prefix("https://").unwrap().to_owned();
+    let asked = |cert: &str, key: &str| {
+        let mut command = command(secure.folder.path());
+        command.args(["coordinator", "health", "--listen", &address]);
+        command.env("TALLYMILL_TLS_CERT", cert).env("TALLYMILL_TLS_KEY", key);
+        call(&mut command, b"")
+    };
+    // Its name is another one: who asks is on the same machine and has the file.
+    assert_eq!(asked("ours-cert.pem", "ours-key.pem").good(), "ready\n");
+    let other = asked("theirs-cert.pem", "theirs-key.pem").failed(1);
+    assert!(other.contains("is not healthy: "), "{other}");
+    let none = asked("ours-key.pem", "ours-key.pem").failed(1);
+    assert!(none.contains("no BEGIN CERTIFICATE"), "{none}");
+    secure.coordinator.stop();
+}
+
+#[test]
 fn a_job_runs_over_https_for_those_who_trust_the_authority() {
     let mut secure = Secure::start("127.0.0.1");
     let account = secure.tell(&["key", "show"]).json().remove(0)["account"].clone();
