@@ -6,6 +6,7 @@
 use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -42,6 +43,8 @@ pub enum BlobError {
 
 /// Directory of the notes about readers: empty files, so that they need no lock and outlive the process.
 const READERS: &str = "readers";
+/// How long nobody writes to an upload that was cut off.
+const CUT_OFF: Duration = Duration::from_secs(3_600);
 
 /// Who may read a blob by its digest alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,8 @@ pub struct BlobStore {
     directory: PathBuf,
     limit: u64,
     temporary: AtomicU64,
+    /// Tells the names of this process from those of others on the same directory.
+    tag: String,
     pub(crate) snapshots: Snapshots,
 }
 
@@ -67,15 +72,33 @@ impl BlobStore {
     /// # Errors
     /// When the directory cannot be made or read.
     pub async fn open(directory: &Path, limit: u64) -> Result<Self, BlobError> {
+        Self::open_as(directory, limit, String::new(), Duration::ZERO).await
+    }
+
+    /// The same of a directory into which others may be writing: their uploads are told from those of this process by `tag`,
+    /// and what is left of one that was cut off goes after an hour.
+    ///
+    /// # Errors
+    /// As [`BlobStore::open`].
+    pub async fn open_shared(directory: &Path, limit: u64, tag: u64) -> Result<Self, BlobError> {
+        Self::open_as(directory, limit, format!("{tag:016x}-"), CUT_OFF).await
+    }
+
+    async fn open_as(
+        directory: &Path,
+        limit: u64,
+        tag: String,
+        kept: Duration,
+    ) -> Result<Self, BlobError> {
         fs::create_dir_all(directory).await?;
         let mut entries = fs::read_dir(directory).await?;
         while let Some(entry) = entries.next_entry().await? {
             if entry.file_name().to_string_lossy().ends_with(".tmp") {
-                fs::remove_file(entry.path()).await?;
+                sweep(&entry.path(), kept).await?;
             }
         }
         let (directory, temporary) = (directory.to_owned(), AtomicU64::new(0));
-        Ok(Self { directory, limit, temporary, snapshots: Snapshots::default() })
+        Ok(Self { directory, limit, temporary, tag, snapshots: Snapshots::default() })
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -96,7 +119,7 @@ impl BlobStore {
             return self.receive(digest, None, body).await;
         }
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.directory.join(format!("{digest}.{number}.tmp"));
+        let temporary = self.directory.join(format!("{digest}.{}{number}.tmp", self.tag));
         let stored = self.write(digest, &temporary, body).await;
         if stored.is_err() {
             // It may not even exist; the next start removes what is left.
@@ -262,6 +285,21 @@ fn forgiving(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Removes what is left of an upload that nobody has written to for so long. Others may do the same at this moment.
+async fn sweep(path: &Path, kept: Duration) -> io::Result<()> {
+    let removed = async {
+        let written = fs::symlink_metadata(path).await?.modified()?;
+        if !kept.is_zero() && written.elapsed().unwrap_or_default() < kept {
+            return Ok(());
+        }
+        fs::remove_file(path).await
+    };
+    match removed.await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
@@ -281,6 +319,21 @@ mod tests {
         assert_eq!(store.read(digest, 2, 3).await.unwrap().unwrap(), b"234");
         assert_eq!(store.read(digest, 8, 3).await.unwrap(), None);
         assert_eq!(store.length(Digest::ZERO).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_others_upload_now_is_left_alone_and_what_was_cut_off_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let [fresh, stale] = ["a.0.tmp", "b.0.tmp"].map(|name| directory.path().join(name));
+        std::fs::write(&fresh, "half").unwrap();
+        let old = std::time::SystemTime::now() - CUT_OFF;
+        std::fs::File::create(&stale).unwrap().set_modified(old).unwrap();
+        let shared = BlobStore::open_shared(directory.path(), 10, 7).await.unwrap();
+        assert_eq!((fresh.exists(), stale.exists()), (true, false));
+        assert_eq!(shared.tag, "0000000000000007-");
+        sweep(&stale, CUT_OFF).await.unwrap();
+        BlobStore::open(directory.path(), 10).await.unwrap();
+        assert!(!fresh.exists(), "nobody else writes there");
     }
 
     #[tokio::test]

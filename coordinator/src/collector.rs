@@ -107,6 +107,9 @@ pub struct Collector {
     blobs: Arc<BlobStore>,
     claims: Claims,
     rule: Retention,
+    /// Whether other coordinators may serve with the same blobs. One that was stopped cannot be kept from going on with a removal,
+    /// of what was uploaded again meanwhile.
+    keeps_blobs: bool,
     data: PathBuf,
     stage: Stage,
     portion: Portion,
@@ -124,12 +127,13 @@ impl Collector {
         blobs: Arc<BlobStore>,
         claims: Claims,
         (rule, data): (Retention, PathBuf),
+        keeps_blobs: bool,
     ) -> Result<Self, ReadError> {
         // Never more than go together: no others are given up before these are gone.
         let doomed = store.doomed(Page::first(BLOBS)).await?;
         let unburied = doomed.into_iter().filter_map(|digest| claims.seize(digest)).collect();
         let (stage, portion) = (Stage::Unburied, Portion(PORTION.2));
-        Ok(Self { store, blobs, claims, rule, data, stage, portion, unburied })
+        Ok(Self { store, blobs, claims, rule, keeps_blobs, data, stage, portion, unburied })
     }
 
     /// Collects until the process is about to stop.
@@ -281,6 +285,9 @@ impl Collector {
         after: Option<Digest>,
         now: Micros,
     ) -> Result<Option<Progress>, CollectorError> {
+        if self.keeps_blobs {
+            return Ok(None);
+        }
         // While somebody makes a backup all blobs stay; the next pass comes.
         let Some(_turn) = turn::to_remove(&self.data)? else { return Ok(None) };
         let before = self.rule.uploaded_before(now);

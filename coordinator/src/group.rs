@@ -11,7 +11,7 @@ mod vigil;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tallymill_storage::{Identity, ReadError, Seat, Sitter, Taken};
+use tallymill_storage::{Identity, ReadError, Seat, Sitter, Store, Taken};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -19,8 +19,8 @@ use crate::connections;
 use crate::keys;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::pipeline::{Pipeline, PipelineError};
-use crate::pulse::{Life, Pulse};
+use crate::pipeline::PipelineError;
+use crate::pulse::{Beats, Life, Pulse};
 use crate::service::{Handle, Served, ServiceError, engine, io};
 use crate::tls::Tls;
 use front::{Front, Serving};
@@ -30,6 +30,8 @@ use vigil::{Next, Vigil};
 const LOOK: Duration = Duration::from_millis(500);
 /// Pause between two beats.
 const BEAT: Duration = Duration::from_secs(1);
+/// Pause after a start that failed here, in which others get the seat.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Longest wait for the engine's answer before a beat is left out.
 const ANSWER: Duration = Duration::from_secs(2);
 /// What the secret is derived for by which coordinators tell each other who called.
@@ -96,31 +98,57 @@ impl Member {
     async fn run(mut self) -> Result<(), PipelineError> {
         while let Some(Taken { epoch, store }) = self.stand_by().await {
             let (leave, left) = watch::channel(false);
-            match engine(self.options.clone(), store, Arc::clone(&self.metrics), left).await {
-                Ok(served) => {
+            match self.begin(epoch, store, left).await {
+                Some(Ok(served)) => {
                     if let Term::Stopped = self.serve(epoch, served, leave).await? {
                         self.leave(epoch).await;
                         return Ok(());
                     }
                 }
-                Err(ServiceError::Pipeline(error)) if !error.passes() => {
+                Some(Err(ServiceError::Pipeline(error))) if !error.passes() => {
                     self.leave(epoch).await;
                     return Err(error);
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     tracing::error!(error = %Told(&error), "failed to serve; others may");
                     self.leave(epoch).await;
-                    tokio::time::sleep(BEAT).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(AGAIN) => {}
+                        () = told(&mut self.stopped) => {}
+                    }
                 }
+                None => {}
             }
         }
         Ok(())
+    }
+
+    /// Starts an engine in the seat, which beats meanwhile: reading a large database takes longer than others wait. `None` when the
+    /// seat is lost again, or the process is to end.
+    async fn begin(
+        &self,
+        epoch: u64,
+        store: Arc<dyn Store>,
+        left: watch::Receiver<bool>,
+    ) -> Option<Result<Served, ServiceError>> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            served = engine(self.options.clone(), store, Arc::clone(&self.metrics), left) => Some(served),
+            () = self.hold(epoch, None) => None,
+            () = told(&mut stopped) => {
+                self.leave(epoch).await;
+                None
+            }
+        }
     }
 
     /// Watches whoever has the seat, until it is this one's; `None` when the process is to end.
     async fn stand_by(&mut self) -> Option<Taken> {
         let mut vigil = Vigil::default();
         loop {
+            if *self.stopped.borrow() {
+                return None;
+            }
             let seen = self.look(&mut vigil).await;
             if let Some(seen) = seen
                 && let Some(taken) = self.take(seen.as_ref()).await
@@ -188,7 +216,8 @@ impl Member {
         served: Served,
         leave: watch::Sender<bool>,
     ) -> Result<Term, PipelineError> {
-        let Served { router, pipeline, life, mut ended } = served;
+        let Served { router, life, mut ended } = served;
+        let beats = life.beats();
         self.life.send_replace(life);
         self.serving.send_replace(Serving::Here(router));
         let mut stopped = self.stopped.clone();
@@ -197,18 +226,18 @@ impl Member {
                 Ok(()) | Err(PipelineError::Fenced { .. }) => Ok(Term::Lost),
                 Err(error) => Err(error),
             },
-            () = self.hold(epoch, &pipeline) => Ok(Term::Lost),
+            () = self.hold(epoch, beats.as_ref()) => Ok(Term::Lost),
             () = told(&mut stopped) => Ok(Term::Stopped),
         };
         // What waits ends; what is under way has the router still, and with it the engine.
         leave.send_replace(true);
         self.life.send_replace(Life::StandsBy { served: false });
         self.serving.send_replace(Serving::Nobody);
-        drop(pipeline);
         match term {
-            Ok(Term::Stopped) => match ended.await.unwrap_or(Err(PipelineError::Panicked)) {
-                Ok(()) | Err(PipelineError::Fenced { .. }) => Ok(Term::Stopped),
-                Err(error) => Err(error),
+            // What takes longer commits nothing more once another one has the seat.
+            Ok(Term::Stopped) => match tokio::time::timeout(BEAT, ended).await {
+                Ok(Ok(Err(error))) if !error.passes() => Err(error),
+                _ => Ok(Term::Stopped),
             },
             Ok(Term::Lost) => {
                 tracing::warn!(epoch, "another coordinator serves now; this one stands by");
@@ -221,10 +250,10 @@ impl Member {
         }
     }
 
-    /// Beats until the seat is lost.
-    async fn hold(&self, epoch: u64, pipeline: &Pipeline) {
+    /// Beats until the seat is lost, as long as the engine's thread does.
+    async fn hold(&self, epoch: u64, beats: Option<&Beats>) {
         loop {
-            if answers(pipeline).await {
+            if alive(beats).await {
                 match self.seat.beat(epoch).await {
                     Ok(true) => {}
                     Ok(false) => return,
@@ -246,12 +275,11 @@ impl Member {
     }
 }
 
-/// Whether the engine answers. A queue that is full is one that somebody empties.
-async fn answers(pipeline: &Pipeline) -> bool {
-    match tokio::time::timeout(ANSWER, pipeline.seen(Vec::new())).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(_)) => pipeline.ready(),
-        Err(_) => false,
+/// Whether the engine's thread comes round. A commit that takes its time does not keep it: nobody else would be quicker.
+async fn alive(beats: Option<&Beats>) -> bool {
+    match beats {
+        Some(beats) => tokio::time::timeout(ANSWER, beats.next()).await.unwrap_or(false),
+        None => true,
     }
 }
 

@@ -49,6 +49,16 @@ pub(crate) enum Life {
     },
 }
 
+impl Life {
+    /// Signs of life of the engine, if there is one.
+    pub(crate) fn beats(&self) -> Option<Beats> {
+        match self {
+            Self::Serves { beats, .. } => Some(beats.clone()),
+            Self::StandsBy { .. } => None,
+        }
+    }
+}
+
 /// What a running coordinator shows. It keeps nothing of it alive.
 #[derive(Clone)]
 pub struct Pulse(watch::Receiver<Life>);

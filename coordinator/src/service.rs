@@ -21,7 +21,7 @@ use crate::http::{self, App};
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
 use crate::options::{Options, PlainHttp};
-use crate::pipeline::{self, Parts, Pipeline, PipelineError};
+use crate::pipeline::{self, Parts, PipelineError};
 use crate::pulse::{Life, Pulse};
 use crate::quota::Quota;
 use crate::rates::Limits;
@@ -162,8 +162,6 @@ pub async fn start_with(
 pub(crate) struct Served {
     /// Answers requests.
     pub(crate) router: Router,
-    /// The engine.
-    pub(crate) pipeline: Pipeline,
     /// How it is.
     pub(crate) life: Life,
     /// Its end.
@@ -202,13 +200,17 @@ async fn engine_with(
         metrics: Arc::clone(&metrics),
     };
     let running = pipeline::start(parts).await?;
-    let blobs = BlobStore::open(&options.data.join("blobs"), options.bounds.blob).await?;
+    let shared = options.shared.is_some();
+    let (folder, limit) = (options.data.join("blobs"), options.bounds.blob);
+    let blobs = match shared {
+        true => BlobStore::open_shared(&folder, limit, u64::from_le_bytes(keys::random()?)).await?,
+        false => BlobStore::open(&folder, limit).await?,
+    };
     let (blobs, claims) = (Arc::new(blobs), Claims::default());
     let rule = (options.retention, options.data.clone());
     let parts = (Arc::<dyn Store>::clone(&store), Arc::clone(&blobs), claims.clone());
-    let collector = Collector::open(parts.0, parts.1, parts.2, rule).await?;
+    let collector = Collector::open(parts.0, parts.1, parts.2, rule, shared).await?;
     let (public, bounds) = (key.public(), options.bounds);
-    let pipeline = running.pipeline.clone();
     let tokens = Tokens::new(keys::random()?, public, bounds.session).with_links(bounds.link);
     let app = Arc::new(App {
         options,
@@ -227,13 +229,8 @@ async fn engine_with(
         tables: http::work::Tables::default(),
         books: std::sync::Mutex::default(),
     });
-    let (pipeline_of_steps, counts) = (pipeline.clone(), Arc::clone(&app.metrics));
-    tokio::spawn(collector.run(pipeline_of_steps, counts, app.stopping.clone()));
+    let (pipeline, counts) = (app.pipeline.clone(), Arc::clone(&app.metrics));
+    tokio::spawn(collector.run(pipeline, counts, app.stopping.clone()));
     let (app, router) = (Arc::downgrade(&app), http::router(&app));
-    Ok(Served {
-        router,
-        pipeline,
-        life: Life::Serves { app, beats: running.beats },
-        ended: running.ended,
-    })
+    Ok(Served { router, life: Life::Serves { app, beats: running.beats }, ended: running.ended })
 }

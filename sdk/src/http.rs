@@ -159,6 +159,10 @@ impl Http {
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
                     if attempt < TRIES =>
                 {
+                    if self.ways.count() > 1 {
+                        // Passed on by one to another, a refusal of the token may have come as this.
+                        *self.token.lock().await = None;
+                    }
                     tokio::time::sleep(pause(&response, attempt)).await;
                 }
                 _ => return Err(problem(response).await),
@@ -185,8 +189,18 @@ impl Http {
         path: &str,
         body: Body,
     ) -> Result<T, Error> {
+        self.open_at(method, path, body, self.ways.count() - 1).await
+    }
+
+    /// The same, by as many others where one gives no answer.
+    async fn open_at<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        mut others: usize,
+    ) -> Result<T, Error> {
         let mut attempt = 0;
-        let mut others = self.ways.count() - 1;
         loop {
             let request = self.request(method.clone(), path, body.clone());
             let response = match self.ways.send(request).await {
@@ -244,7 +258,7 @@ impl Http {
         let ask = serde_json::to_value(ask).map_err(|e| Error::Answer(e.to_string()))?;
         let origin = self.ways.origin();
         let challenge: Challenge =
-            self.open(Method::POST, "/api/v1/login/challenge", Body::Json(ask)).await?;
+            self.open_at(Method::POST, "/api/v1/login/challenge", Body::Json(ask), 0).await?;
         let wrong =
             |e: tallymill_protocol::ParseIdError| Error::Answer(format!("login challenge: {e}"));
         let audience: Key = challenge.audience.parse().map_err(wrong)?;
@@ -258,7 +272,8 @@ impl Http {
             signer: pair.public(),
         };
         let body = Body::Cbor(pair.sign(&login).to_bytes());
-        let session: Session = self.open(Method::POST, "/api/v1/login", body).await?;
+        // It names the coordinator that was dialled, so another one is no way out: the whole login is made again there.
+        let session: Session = self.open_at(Method::POST, "/api/v1/login", body, 0).await?;
         Ok(session.token)
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, Method, Request, RequestBuilder, Response, Url};
+use reqwest::{Client, ClientBuilder, Method, Request, RequestBuilder, Response, StatusCode, Url};
 
 use crate::{TransportError, client, origin};
 
@@ -71,7 +71,7 @@ impl Ways {
         }
     }
 
-    /// Makes a call. After one without an answer the next go to the next coordinator.
+    /// Makes a call. After one without an answer, or with 503, the next go to the next coordinator.
     ///
     /// # Errors
     /// When no answer comes: of the call, or, of one among several that is silent, to whether it lives.
@@ -86,7 +86,8 @@ impl Ways {
             }
         };
         let answer = answer.await;
-        if answer.is_err() {
+        let away = |answer: &Response| answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+        if answer.as_ref().map_or(true, away) {
             self.lost(called);
         }
         answer
@@ -185,6 +186,21 @@ mod tests {
         assert_eq!(ask(&ways).await.as_deref(), Some("two"), "news of one that is not called");
         ways.lost(2);
         assert_eq!(ask(&ways).await.as_deref(), Some("one"), "round again");
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_serve_now_is_left_for_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let away = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+            let answer = "HTTP/1.1 503 Away\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let ways = ways(&format!("{away},{}", server("two").await)).unwrap();
+        assert_eq!(ask(&ways).await.as_deref(), Some(""));
+        assert_eq!(ask(&ways).await.as_deref(), Some("two"));
     }
 
     #[tokio::test]

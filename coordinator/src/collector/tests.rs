@@ -55,7 +55,8 @@ impl World {
     async fn collector(&self) -> Collector {
         let store: Arc<dyn Store> = Arc::<MemoryStore>::clone(&self.store);
         let rule = (RULE, self.folder.path().to_owned());
-        Collector::open(store, Arc::clone(&self.blobs), self.claims.clone(), rule).await.unwrap()
+        let (blobs, claims) = (Arc::clone(&self.blobs), self.claims.clone());
+        Collector::open(store, blobs, claims, rule, false).await.unwrap()
     }
 
     /// Whether the bytes of a blob are there, and whether its row is.
@@ -179,4 +180,15 @@ fn passes_come_in_a_tenth_of_what_is_kept_shortest() {
     assert_eq!(between(&rule(Some(20 * Micros::SECOND), 100)), Duration::from_secs(2));
     assert_eq!(between(&rule(Some(0), 100)), Duration::from_secs(1));
     assert_eq!(between(&Retention::default()), Duration::from_secs(600));
+}
+
+#[tokio::test]
+async fn where_others_may_serve_with_the_same_blobs_all_of_them_stay() {
+    let (world, [old, _]) = World::new().await;
+    let store: Arc<dyn Store> = Arc::<MemoryStore>::clone(&world.store);
+    let rule = (RULE, world.folder.path().to_owned());
+    let (blobs, claims) = (Arc::clone(&world.blobs), world.claims.clone());
+    let mut collector = Collector::open(store, blobs, claims, rule, true).await.unwrap();
+    assert_eq!(World::pass(&mut collector).await, Progress::default());
+    assert_eq!(world.has(old).await, [true; 2]);
 }

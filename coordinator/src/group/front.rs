@@ -20,8 +20,10 @@ use crate::metrics::{MEDIA_TYPE, Metrics};
 /// Names the caller of a request that was passed on, as `ADDRESS;HEX`.
 const CALLER: HeaderName = HeaderName::from_static("tallymill-caller");
 /// Headers of one connection, which end with it (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
+    // Who asks whether to send a body hears so from this side.
+    header::EXPECT,
     HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
     header::TE,
@@ -31,8 +33,10 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 /// Longest wait for a connection to another coordinator.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Longest silence of another coordinator: longer than a call that waits for work.
-const SILENCE: Duration = Duration::from_secs(70);
+/// How long another coordinator's machine may leave what it was sent unacknowledged.
+const SILENCE: Duration = Duration::from_secs(20);
+/// What callers are told to wait for, seconds: with some tries longer than a takeover takes.
+const SOON: u32 = 2;
 
 /// Where requests are answered.
 #[derive(Debug, Clone)]
@@ -86,7 +90,8 @@ impl Front {
     ) -> std::io::Result<Self> {
         let client = client
             .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
+            // How long it may be silent is for it to say, which bounds heads, bodies and readers, and for whoever takes its seat.
+            .tcp_user_timeout(SILENCE)
             // They end a connection after half a minute without a request; not one that is just taken for another.
             .pool_idle_timeout(Duration::from_secs(20))
             .redirect(reqwest::redirect::Policy::none())
@@ -154,7 +159,9 @@ fn figures(front: &Front) -> Response {
 fn away() -> Response {
     let detail = "no coordinator of this network serves just now; one takes over within seconds";
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
-    problem.next("send the same request again").into_response()
+    let mut response = problem.next("send the same request again").into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(SOON));
+    response
 }
 
 /// Passes a request on, and its answer back, as long as the other one has the seat: one that was stopped answers nothing.
@@ -204,6 +211,56 @@ async fn gone(mut serving: watch::Receiver<Serving>, there: There) {
 }
 
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+    // A connection may name more that is its own.
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    named.iter().chain(&HOP_BY_HOP).for_each(|name| drop(headers.remove(name)));
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_a_connection_ends_with_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Own"),
+            ("x-own", "1"),
+            ("te", "trailers"),
+            ("expect", "100-continue"),
+            ("host", "mill.example"),
+            ("authorization", "Bearer a"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let kept = end_to_end(headers);
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        assert!(kept.contains_key("host") && kept.contains_key("authorization"));
+    }
+
+    #[test]
+    fn a_caller_is_known_by_the_seal_of_those_who_share_the_key() {
+        let front = |secret| {
+            let (serving, _) = watch::channel(Serving::Nobody);
+            let client = tallymill_transport::plain().unwrap();
+            Front::new(serving, [secret; 32], Arc::default(), client).unwrap()
+        };
+        let caller: SocketAddr = "203.0.113.7:4711".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(front(1).unseal(&headers), None);
+        headers.insert(CALLER, front(1).seal(caller).try_into().unwrap());
+        assert_eq!(front(1).unseal(&headers), Some(caller));
+        assert_eq!(front(2).unseal(&headers), None, "another network's");
+        let other = front(1).seal("203.0.113.8:4711".parse().unwrap());
+        let (_, seal) = other.split_once(';').unwrap();
+        headers.insert(CALLER, format!("{caller};{seal}").try_into().unwrap());
+        assert_eq!(front(1).unseal(&headers), None, "the seal of another one");
+    }
 }

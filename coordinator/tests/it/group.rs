@@ -141,6 +141,29 @@ async fn one_that_lost_its_seat_commits_nothing_and_stands_by() {
 }
 
 #[tokio::test]
+async fn one_that_reads_a_large_database_keeps_its_seat_meanwhile() {
+    use sqlx::Connection as _;
+    let address = tallymill_postgres::shared().database().unwrap();
+    let place: Place = address.parse().unwrap();
+    // Makes the tables.
+    let seat = seat(&place).await;
+    let mut beside = sqlx::PgConnection::connect(&address).await.unwrap();
+    let mut held = beside.begin().await.unwrap();
+    sqlx::query("LOCK TABLE job IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let (slow, other) = (member(&place).await, member(&place).await);
+    let began = Instant::now();
+    let beats = |sitter: Option<tallymill_storage::Sitter>| sitter.map_or(0, |it| it.beat);
+    while beats(seat.sitter().await.unwrap()) < 6 {
+        assert!(began.elapsed() < PATIENCE, "{:?}", seat.sitter().await);
+    }
+    assert_eq!(seat.sitter().await.unwrap().unwrap().epoch, 1, "nobody else took it");
+    held.rollback().await.unwrap();
+    until(&slow, "/readyz", |_| true).await;
+    until(&other, "/readyz", |_| true).await;
+    assert_eq!(epoch(&slow).await, 1);
+}
+
+#[tokio::test]
 async fn a_request_is_passed_on_once_and_says_who_called() {
     let place = place();
     let first = member(&place).await;
@@ -157,7 +180,7 @@ async fn a_request_is_passed_on_once_and_says_who_called() {
     let passed = passed.header("tallymill-caller", format!("1.2.3.4:5;{seal}"));
     let answer = passed.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "not round in circles");
-    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(answer.headers()["retry-after"], "2");
 }
 
 #[tokio::test]

@@ -85,6 +85,8 @@ async fn apply<B: Backend>(
     if version(&mut transaction).await? < number {
         B::define(&mut transaction, text).await?;
         B::execute(&mut transaction, sql!("schema_version/insert"), cells![number]).await?;
+        // An older program that serves on this database knows nothing of the new schema: it commits nothing from here on.
+        B::execute(&mut transaction, sql!("shard/leap"), cells![1_u32]).await?;
     }
     transaction.commit().await
 }
@@ -131,6 +133,11 @@ pub(super) async fn take<B: Backend>(
     let failed = refused("shards");
     let mut transaction = alone::<B>(connection).await.map_err(&failed)?;
     ours(&mut transaction, identity).await?;
+    let found = version(&mut transaction).await.map_err(&failed)?;
+    let known = MIGRATIONS.last().map_or(0, |(version, _)| *version);
+    if found > known {
+        return Err(OpenError::Newer { found, known });
+    }
     let last = number(&mut transaction, sql!("shard/last_epoch")).await.map_err(&failed)?;
     let corrupt =
         || CorruptRow { table: "shard", column: "epoch".to_owned(), key: "highest".to_owned() };

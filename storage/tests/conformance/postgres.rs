@@ -298,6 +298,26 @@ async fn a_seat_is_taken_once_from_whoever_shows_no_life() {
 }
 
 #[tokio::test]
+async fn an_older_program_that_stands_by_does_not_take_a_newer_database() {
+    let world = Postgres::new().await;
+    let old = seat(&world).await;
+    world.run("INSERT INTO schema_version (version) VALUES (99)").await;
+    let refused = old.take(None, "http://old").await;
+    assert!(matches!(refused.err(), Some(OpenError::Newer { found: 99, .. })));
+    assert_eq!(old.sitter().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_new_schema_ends_what_an_older_program_commits() {
+    let (world, old) = filled().await;
+    // What the newest migration made, as it was before it.
+    world.run("DROP TABLE seat; DELETE FROM schema_version WHERE version = 8").await;
+    let newer = seat(&world).await;
+    assert_eq!(newer.sitter().await.unwrap(), None, "the table is there again");
+    assert!(matches!(old.commit(&empty(2)).await, Err(CommitError::Fenced { .. })));
+}
+
+#[tokio::test]
 async fn one_that_stands_still_in_a_commit_keeps_nobody_from_its_seat() {
     let world = Postgres::new().await;
     let [one, other] = [seat(&world).await, seat(&world).await];
