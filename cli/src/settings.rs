@@ -68,6 +68,7 @@ struct File {
 struct Section {
     data: Option<PathBuf>,
     database: Option<String>,
+    blobs: Option<PathBuf>,
     listen: Option<SocketAddr>,
     network: Option<String>,
     public: Option<String>,
@@ -118,6 +119,10 @@ impl Resolved {
         let said = said.or(self.section.database.as_ref());
         let read = said.map(|place| place.parse().map_err(|e| Usage(format!("database: {e}"))));
         read.transpose()
+    }
+
+    fn blobs(&self) -> Option<PathBuf> {
+        self.settings.blobs.clone().or_else(|| self.section.blobs.clone())
     }
 
     fn listen(&self) -> SocketAddr {
@@ -213,6 +218,9 @@ impl Resolved {
         if let Some(place) = self.database()? {
             options.database = place;
         }
+        if let Some(folder) = self.blobs() {
+            options.blobs = folder;
+        }
         options.admission = match self.admission().as_str() {
             "open" => Admission::Open,
             "approved" => Admission::Approved,
@@ -239,9 +247,10 @@ impl Resolved {
         let operators = Some(self.operators().join(",")).filter(|text| !text.is_empty());
         let shown = |path: Option<PathBuf>| path.map(|path| path.display().to_string());
         let plain = Some(self.allow_plain_http().to_string());
-        let all: [(&'static str, Option<String>, bool); 13] = [
+        let all: [(&'static str, Option<String>, bool); 14] = [
             ("data", Some(self.data().display().to_string()), file.data.is_some()),
             ("database", database, file.database.is_some()),
+            ("blobs", shown(self.blobs()), file.blobs.is_some()),
             ("listen", Some(self.listen().to_string()), file.listen.is_some()),
             ("network", Some(self.network()), file.network.is_some()),
             ("public", self.public(), file.public.is_some()),

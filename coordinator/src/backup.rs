@@ -26,7 +26,7 @@ pub use verify::Verified;
 pub const MANIFEST: &str = "backup.json";
 /// The database in a backup.
 const DATABASE: &str = "tallymill.db";
-/// The blobs in a backup and in a data directory.
+/// The blobs in a backup.
 const BLOBS: &str = "blobs";
 /// The format of backups.
 const FORMAT: u32 = 1;
@@ -205,11 +205,12 @@ pub async fn back_up(
     let mut copied = DatabaseFile::open(&copy).await?;
     let (facts, named) = (copied.facts().await?, copied.blobs().await?);
     copied.close().await?;
-    let (data, folder) = (options.data.clone(), into.to_owned());
+    let (data, blobs) = (options.data.clone(), options.blobs.clone());
+    let folder = into.to_owned();
     let made = waiting(move || {
         let digest = sync(&copy)?;
-        let blobs = copy_blobs(&data.join(BLOBS), &folder.join(BLOBS), &named)?;
-        copy_readers(&data.join(BLOBS), &folder.join(BLOBS))?;
+        let copied = copy_blobs(&blobs, &folder.join(BLOBS), &named)?;
+        copy_readers(&blobs, &folder.join(BLOBS))?;
         if with_key {
             let coordinator = facts.coordinator.to_string();
             copy_key(&data.join(KEY_FILE), &folder.join(KEY_FILE), &coordinator)?;
@@ -225,8 +226,8 @@ pub async fn back_up(
             log_entries: facts.entries,
             log_root: facts.root.to_string(),
             database: digest.to_string(),
-            blobs: blobs.count,
-            blob_bytes: blobs.bytes,
+            blobs: copied.count,
+            blob_bytes: copied.bytes,
             key: with_key,
         };
         copy::write_manifest(&folder, &manifest)?;
@@ -259,13 +260,13 @@ pub async fn restore(
         copy::is_key_of(&from.join(KEY_FILE), &manifest.coordinator)?;
     }
     let unready = file.with_extension("db.restoring");
-    copy_in(from, data, &unready, &manifest).await?;
+    copy_in(from, options, &unready, &manifest).await?;
     let mut restored = DatabaseFile::open(&unready).await?;
     restored.upgrade().await?;
     let facts = restored.facts().await?;
     manifest.matches(&facts)?;
     let named = restored.blobs().await?;
-    copy::all_there(&data.join(BLOBS), &named)?;
+    copy::all_there(&options.blobs, &named)?;
     let verified = match verify {
         true => {
             let grants = options.grants(facts.coordinator);
@@ -282,14 +283,15 @@ pub async fn restore(
 /// Copies everything but the key; the database under a name with which nothing starts.
 async fn copy_in(
     from: &Path,
-    data: &Path,
+    options: &Options,
     unready: &Path,
     manifest: &Manifest,
 ) -> Result<(), BackupError> {
-    let (source, target, unready) = (from.to_owned(), data.to_owned(), unready.to_owned());
+    let (source, unready) = (from.to_owned(), unready.to_owned());
+    let (data, blobs) = (options.data.clone(), options.blobs.clone());
     let expected = manifest.database.clone();
     waiting(move || {
-        fs::create_dir_all(&target).map_err(failed("make", &target))?;
+        fs::create_dir_all(&data).map_err(failed("make", &data))?;
         with_logs(&unready).iter().try_for_each(|path| remove(path))?;
         let Copied { digest, .. } = copy_file(&source.join(DATABASE), &unready)?;
         let found = digest.to_string();
@@ -298,8 +300,8 @@ async fn copy_in(
             return Err(BackupError::Changed { what, found, expected });
         }
         let named = read_names(&source.join(BLOBS))?;
-        copy_blobs(&source.join(BLOBS), &target.join(BLOBS), &named)?;
-        copy_readers(&source.join(BLOBS), &target.join(BLOBS))
+        copy_blobs(&source.join(BLOBS), &blobs, &named)?;
+        copy_readers(&source.join(BLOBS), &blobs)
     })
     .await
 }

@@ -85,8 +85,10 @@ pub struct Options {
     pub tls: Option<TlsFiles>,
     /// Whether plain HTTP may be spoken on an address that others can reach.
     pub allow_plain_http: bool,
-    /// Where key and blobs are kept.
+    /// Where the key is kept.
     pub data: PathBuf,
+    /// Where blobs are kept.
+    pub blobs: PathBuf,
     /// The database.
     pub database: Place,
     /// Where other coordinators on the same database reach this one, if it shares it: scheme, host and port.
@@ -120,6 +122,7 @@ impl Options {
             tls: None,
             allow_plain_http: false,
             database: Place::File(data.join("tallymill.db")),
+            blobs: data.join("blobs"),
             shared: None,
             ca: None,
             data,

@@ -201,7 +201,7 @@ async fn engine_with(
     };
     let running = pipeline::start(parts).await?;
     let shared = options.shared.is_some();
-    let (folder, limit) = (options.data.join("blobs"), options.bounds.blob);
+    let (folder, limit) = (options.blobs.clone(), options.bounds.blob);
     let blobs = match shared {
         true => BlobStore::open_shared(&folder, limit, u64::from_le_bytes(keys::random()?)).await?,
         false => BlobStore::open(&folder, limit).await?,

@@ -25,6 +25,9 @@ const PROBE: Duration = Duration::from_millis(5);
 /// The environment variable that names a finished binary to test in place of one built here.
 pub(crate) const FINISHED: &str = "TALLYMILL_BINARY";
 
+/// Where coordinators that take over from each other keep blobs.
+const BLOBS: &str = "blobs";
+
 /// The environment variable in which a coordinator finds the address of its database.
 const DATABASE: &str = "TALLYMILL_DATABASE";
 
@@ -138,6 +141,7 @@ impl Network {
         let mut command = coordinator_command(&self.program, &data, listen, &self.operator);
         if shared {
             command.arg("--shared").arg(format!("http://{listen}"));
+            command.arg("--blobs").arg(self.folder.join(BLOBS));
         }
         let address = self.address.as_deref();
         let mut process = start_coordinator(&mut command, &self.folder, address)?;
@@ -318,6 +322,7 @@ pub(crate) fn without_settings(command: &mut Command) {
         "LISTEN",
         "NETWORK",
         "PUBLIC",
+        "BLOBS",
         "SHARED",
         "TLS_CERT",
         "TLS_KEY",

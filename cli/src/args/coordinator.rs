@@ -23,13 +23,17 @@ pub struct Settings {
     /// A TOML file with settings: under [coordinator], the names that `config show` shows.
     #[arg(long, env = "TALLYMILL_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// Where the coordinator keeps blobs and key, and its database unless --database says otherwise [default: coordinator].
+    /// Where the coordinator keeps its key, its blobs unless --blobs says otherwise, and its database unless --database does
+    /// [default: coordinator].
     #[arg(long, env = "TALLYMILL_DATA", global = true)]
     pub data: Option<PathBuf>,
     /// The database: postgres://USER@HOST/NAME, or sqlite:FILE. A password comes from PGPASSWORD or a password file: what
     /// stands on a command line is seen by everybody on this machine.
     #[arg(long, env = DATABASE, hide_env_values = true, value_name = "PLACE", global = true)]
     pub database: Option<Secret>,
+    /// The folder of blobs [default: blobs, below --data].
+    #[arg(long, env = "TALLYMILL_BLOBS", value_name = "FOLDER", global = true)]
+    pub blobs: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:7411].
     #[arg(long, env = "TALLYMILL_LISTEN", global = true)]
     pub listen: Option<std::net::SocketAddr>,
@@ -68,10 +72,11 @@ pub struct Settings {
 }
 
 /// Variables of the settings.
-pub const VARIABLES: [&str; 14] = [
+pub const VARIABLES: [&str; 15] = [
     "TALLYMILL_CONFIG",
     "TALLYMILL_DATA",
     DATABASE,
+    "TALLYMILL_BLOBS",
     "TALLYMILL_LISTEN",
     "TALLYMILL_NETWORK",
     "TALLYMILL_PUBLIC",

@@ -102,8 +102,14 @@ async fn restore(
         }
         _ => String::new(),
     };
+    let blobs = match &options.blobs {
+        folder if *folder != options.data.join("blobs") => {
+            format!(" --blobs {}", folder.display())
+        }
+        _ => String::new(),
+    };
     ui::line(format!(
-        "start it with: tallymill coordinator --data {}{database} --network {network}; what it did after the backup is lost, so never let the old one run again",
+        "start it with: tallymill coordinator --data {}{database}{blobs} --network {network}; what it did after the backup is lost, so never let the old one run again",
         options.data.display()
     ));
     Ok(ExitCode::SUCCESS)

@@ -95,6 +95,25 @@ async fn a_backup_holds_what_a_coordinator_goes_on_with() {
     again.shutdown().await.unwrap();
 }
 
+#[tokio::test]
+async fn blobs_are_backed_up_from_the_folder_that_is_named_and_restored_to_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let [shared, into, data, elsewhere] =
+        ["shared", "backup", "data", "elsewhere"].map(|name| folder.path().join(name));
+    let world = World::start_with(|options| options.blobs.clone_from(&shared)).await;
+    let payer = world.person(2, 100).await;
+    let manifest = world.manifest(&payer, 2).await;
+    world.submitted(&payer, &manifest).await;
+    let module = manifest.module.to_string();
+    assert!(shared.join(&module).exists() && !world.data().join("blobs").exists());
+    let of = |data: &Path, blobs: &Path| Options { blobs: blobs.to_owned(), ..options(data) };
+    let made = back_up(&of(world.data(), &shared), &into, true).await.unwrap();
+    assert_eq!(made.blobs, 1);
+    restore(&into, &of(&data, &elsewhere), true).await.unwrap();
+    assert!(elsewhere.join(&module).exists() && !data.join("blobs").exists());
+    assert!(elsewhere.join("readers").read_dir().unwrap().next().is_some());
+}
+
 /// What the coordinator of before still signs must not be taken for this one's.
 #[tokio::test]
 async fn what_is_restored_is_of_another_epoch_than_anything_before() {

@@ -10,6 +10,7 @@ use crate::world::{Part, Said, call, command};
 const FILE: &str = r#"
     [coordinator]
     data = "from-file"
+    blobs = "blobs-from-file"
     listen = "127.0.0.1:0"
     network = "file/net"
     tls-cert = "cert.pem"
@@ -51,6 +52,7 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
     assert_eq!(of(&shown, "network"), ["variable/net", "environment"]);
     assert_eq!(of(&shown, "database"), ["postgres://m@h:5432/mill", "environment"]);
     assert_eq!(of(&shown, "data"), ["from-file", "file settings.toml"]);
+    assert_eq!(of(&shown, "blobs"), ["blobs-from-file", "file settings.toml"]);
     assert_eq!(of(&shown, "operators"), ["11".repeat(32).as_str(), "file settings.toml"]);
     assert_eq!(of(&shown, "public"), ["", "default"]);
     assert_eq!(of(&shown, "tls-cert"), ["cert.pem", "file settings.toml"]);
@@ -59,14 +61,16 @@ fn a_flag_beats_its_variable_that_beats_the_file_and_that_the_default() {
     assert_eq!(of(&shown, "retention"), ["90d", "file settings.toml"]);
     assert_eq!(of(&shown, "grace"), ["36h", "environment"]);
     let several = show(folder.path(), |show| {
+        show.env("TALLYMILL_BLOBS", "from-variable");
         show.env("TALLYMILL_OPERATORS", ["22".repeat(32), "33".repeat(32)].join(","))
     });
     let shown: Value = serde_json::from_str(&several.good()).unwrap();
     let both = [["22".repeat(32), "33".repeat(32)].join(","), "environment".to_owned()];
     assert_eq!(of(&shown, "operators"), both);
+    assert_eq!(of(&shown, "blobs"), ["from-variable", "environment"]);
     let mut plain = command(folder.path());
     let plain = call(plain.args(["config", "show", "--origin"]), b"").good();
-    assert_eq!(plain.lines().count(), 13);
+    assert_eq!(plain.lines().count(), 14);
     assert!(plain.contains("127.0.0.1:7411") && plain.contains("forever"), "{plain}");
 }
 
@@ -109,6 +113,7 @@ fn a_coordinator_starts_from_a_file_alone() {
     let mut coordinator = Part::start(&mut start, folder.path(), "coordinator");
     let url = coordinator.says()["listening"].as_str().unwrap().to_owned();
     assert!(folder.path().join("from-file/coordinator.key").exists());
+    assert!(folder.path().join("blobs-from-file").exists());
     let mut balance = command(folder.path());
     balance.args(["--json", "--url", &url, "--key", "new.key", "credit", "balance"]);
     call(&mut balance, b"").good();

@@ -142,6 +142,7 @@ pub fn command(folder: &Path) -> Command {
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
         "TALLYMILL_RETENTION",
+        "TALLYMILL_BLOBS",
         "TALLYMILL_GRACE",
     ] {
         command.env_remove(name);

@@ -28,7 +28,6 @@ impl Network {
             let data = folder.join(format!("coordinator-{number}"));
             std::fs::create_dir_all(&data)?;
             std::fs::copy(alone.data.join("coordinator.key"), data.join("coordinator.key"))?;
-            std::os::unix::fs::symlink(alone.data.join("blobs"), data.join("blobs"))?;
             let started = network.coordinator(&free()?, data, true)?;
             network.coordinators.push(started);
         }
