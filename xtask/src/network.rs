@@ -316,7 +316,7 @@ fn is_database(path: &Path) -> bool {
 
 /// Takes every setting of a coordinator out of a command's environment, but for its database.
 pub(crate) fn without_settings(command: &mut Command) {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 14] = [
         "CONFIG",
         "DATA",
         "LISTEN",

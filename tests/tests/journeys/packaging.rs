@@ -127,6 +127,10 @@ fn an_image_has_pinned_bases_a_user_of_its_own_and_a_check_by_the_program_itself
     let settings = of("ENV")[0].split(' ').map(|it| it.split_once('=').unwrap());
     let mut show = command(folder.path());
     let shown = call(show.args(["--json", "config", "show"]).envs(settings), b"").json().remove(0);
-    let value = |at: usize| shown["coordinator"][at]["value"].as_str().unwrap().to_owned();
-    assert_eq!((value(0).as_str(), value(2).as_str()), ("/data/coordinator", "0.0.0.0:7411"));
+    let all = shown["coordinator"].as_array().unwrap();
+    let value = |name: &str| &all.iter().find(|it| it["name"] == name).unwrap()["value"];
+    assert_eq!(
+        (value("data"), value("listen")),
+        (&"/data/coordinator".into(), &"0.0.0.0:7411".into())
+    );
 }
