@@ -21,6 +21,9 @@ pub(crate) const MIGRATIONS: &[(i64, &str)] = &[
     (8, include_str!("../../../migrations/0008_seat.sql")),
 ];
 
+/// The migration that makes the shards, before which nobody holds any.
+const FIRST: i64 = 1;
+
 /// A transaction beside which no other one prepares this database.
 async fn alone<B: Backend>(
     connection: &mut B::Connection,
@@ -85,8 +88,10 @@ async fn apply<B: Backend>(
     if version(&mut transaction).await? < number {
         B::define(&mut transaction, text).await?;
         B::execute(&mut transaction, sql!("schema_version/insert"), cells![number]).await?;
-        // An older program that serves on this database knows nothing of the new schema: it commits nothing from here on.
-        B::execute(&mut transaction, sql!("shard/leap"), cells![1_u32]).await?;
+        if number > FIRST {
+            // An older program that serves on this database knows nothing of the new schema: it commits nothing from here on.
+            B::execute(&mut transaction, sql!("shard/leap"), cells![1_u32]).await?;
+        }
     }
     transaction.commit().await
 }
