@@ -52,10 +52,8 @@ pub(crate) struct Options {
 /// What the run came to.
 #[derive(Debug, Default)]
 struct Outcome {
-    acked: usize,
-    lost: usize,
     ready: Vec<Duration>,
-    findings: Findings,
+    kept: Kept,
 }
 
 /// Kills, recounts, prints one line; anything lost, paid twice or astray is an error.
@@ -63,12 +61,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(crash(options))?;
     say(line(&outcome)?);
-    let Findings { double_paid, unpaid, imbalance } = outcome.findings;
-    ensure!(outcome.lost == 0, "{} acknowledged results were lost", outcome.lost);
-    ensure!(double_paid == 0, "{double_paid} payments were made twice");
-    ensure!(unpaid == 0, "{unpaid} micro-credits that receipts justify were not paid");
-    ensure!(imbalance == 0, "balances are astray by {imbalance} micro-credits");
-    Ok(())
+    outcome.kept.judge()
 }
 
 async fn crash(options: &Options) -> anyhow::Result<Outcome> {
@@ -89,18 +82,46 @@ async fn crash(options: &Options) -> anyhow::Result<Outcome> {
     // When the load failed, its own error says more than that of the kills, which then found nothing to wait for.
     let seen = load.await?;
     let (seen, ready) = (seen?, killed?);
-    let mut outcome = Outcome { ready, ..Outcome::default() };
-    for Seen { job, results } in &seen {
-        outcome.acked += results.len();
-        outcome.lost += load::lost(results, &load::read_again(job).await?);
+    Ok(Outcome { ready, kept: Kept::of(&mut network, &seen).await? })
+}
+
+/// What is left of what clients and workers were told.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Results that clients were given.
+    pub(crate) acked: usize,
+    /// Those that are no longer there, or have changed, and payments that workers were told of and that were not made.
+    pub(crate) lost: usize,
+    /// What the books say.
+    pub(crate) findings: Findings,
+}
+
+impl Kept {
+    /// Reads every result again, stops the network, and counts its books.
+    pub(crate) async fn of(network: &mut Network, seen: &[Seen]) -> anyhow::Result<Self> {
+        let mut kept = Self::default();
+        for Seen { job, results } in seen {
+            kept.acked += results.len();
+            kept.lost += load::lost(results, &load::read_again(job).await?);
+        }
+        network.check()?;
+        let told = told(network)?;
+        network.stop()?;
+        let books = recount::read(&network.database()?).await?;
+        kept.lost += usize::try_from(told.saturating_sub(books.paid()))?;
+        kept.findings = books.findings();
+        Ok(kept)
     }
-    network.check()?;
-    let told = told(&network)?;
-    network.stop()?;
-    let books = recount::read(&network.database()?).await?;
-    outcome.lost += usize::try_from(told.saturating_sub(books.paid()))?;
-    outcome.findings = books.findings();
-    Ok(outcome)
+
+    /// Fails when anything was lost, paid twice or is astray.
+    pub(crate) fn judge(&self) -> anyhow::Result<()> {
+        let Findings { double_paid, unpaid, imbalance } = self.findings;
+        ensure!(self.lost == 0, "{} acknowledged results were lost", self.lost);
+        ensure!(double_paid == 0, "{double_paid} payments were made twice");
+        ensure!(unpaid == 0, "{unpaid} micro-credits that receipts justify were not paid");
+        ensure!(imbalance == 0, "balances are astray by {imbalance} micro-credits");
+        Ok(())
+    }
 }
 
 /// Fills the database: with results that are finished, and with as many that wait for a second host, which never comes.
@@ -124,7 +145,7 @@ async fn preload(network: &mut Network, client: &Client) -> anyhow::Result<()> {
 }
 
 /// Results that workers were told are theirs to be paid for: they have dropped them from their outboxes.
-pub(crate) fn told(network: &Network) -> anyhow::Result<u64> {
+fn told(network: &Network) -> anyhow::Result<u64> {
     let credited = |volunteer| {
         let status = network.status(volunteer)?;
         status
@@ -184,10 +205,10 @@ pub(crate) async fn await_result(
 fn line(outcome: &Outcome) -> anyhow::Result<Value> {
     Ok(json!({
         "kills": outcome.ready.len(),
-        "acked": outcome.acked,
-        "lost": outcome.lost,
-        "double_paid": outcome.findings.double_paid,
-        "imbalance": i64::try_from(outcome.findings.imbalance)?,
+        "acked": outcome.kept.acked,
+        "lost": outcome.kept.lost,
+        "double_paid": outcome.kept.findings.double_paid,
+        "imbalance": i64::try_from(outcome.kept.findings.imbalance)?,
         "ready_p99_s": (percentile(&outcome.ready, 99) * 1e3).round() / 1e3,
     }))
 }

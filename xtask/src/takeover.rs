@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use crate::crash::{await_result, follow, told};
+use crate::crash::{Kept, await_result, follow};
 use crate::database::{Database, Kind};
-use crate::load::{self, Seen};
 use crate::network::{self, Network};
-use crate::recount::{self, Findings};
 use crate::say::{note, say};
 
 /// Coordinators on one database.
@@ -39,13 +37,11 @@ pub(crate) struct Options {
 /// What the run came to.
 #[derive(Debug, Default)]
 struct Outcome {
-    acked: usize,
-    lost: usize,
     /// Until another one served.
     takeovers: Vec<Duration>,
     /// Until a client that knows all of them had the next result.
     results: Vec<Duration>,
-    findings: Findings,
+    kept: Kept,
 }
 
 /// Interrupts, recounts, prints one line; anything lost, paid twice or astray, and a takeover that takes too long, is an
@@ -55,11 +51,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let outcome = runtime.block_on(takeover(options))?;
     let line = line(&outcome)?;
     say(&line);
-    let Findings { double_paid, unpaid, imbalance } = outcome.findings;
-    ensure!(outcome.lost == 0, "{} acknowledged results were lost", outcome.lost);
-    ensure!(double_paid == 0, "{double_paid} payments were made twice");
-    ensure!(unpaid == 0, "{unpaid} micro-credits that receipts justify were not paid");
-    ensure!(imbalance == 0, "balances are astray by {imbalance} micro-credits");
+    outcome.kept.judge()?;
     let longest = seconds(&outcome.takeovers);
     ensure!(longest <= LONGEST, "a takeover took {longest} s, required are {LONGEST}");
     Ok(())
@@ -83,16 +75,7 @@ async fn takeover(options: &Options) -> anyhow::Result<Outcome> {
     // When the load failed, its own error says more than that of the interruptions, which then found nothing to wait for.
     let seen = load.await??;
     interrupted?;
-    for Seen { job, results } in &seen {
-        outcome.acked += results.len();
-        outcome.lost += load::lost(results, &load::read_again(job).await?);
-    }
-    network.check()?;
-    let told = told(&network)?;
-    network.stop()?;
-    let books = recount::read(&network.database()?).await?;
-    outcome.lost += usize::try_from(told.saturating_sub(books.paid()))?;
-    outcome.findings = books.findings();
+    outcome.kept = Kept::of(&mut network, &seen).await?;
     Ok(outcome)
 }
 
@@ -153,10 +136,10 @@ fn line(outcome: &Outcome) -> anyhow::Result<Value> {
         "interruptions": outcome.takeovers.len(),
         "takeover_max_s": seconds(&outcome.takeovers),
         "result_max_s": seconds(&outcome.results),
-        "acked": outcome.acked,
-        "lost": outcome.lost,
-        "double_paid": outcome.findings.double_paid,
-        "imbalance": i64::try_from(outcome.findings.imbalance)?,
+        "acked": outcome.kept.acked,
+        "lost": outcome.kept.lost,
+        "double_paid": outcome.kept.findings.double_paid,
+        "imbalance": i64::try_from(outcome.kept.findings.imbalance)?,
     }))
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use tallymill_coordinator::{Options, ServiceError, keys};
-use tallymill_protocol::Keypair;
+use tallymill_protocol::{AccountStatement, Digest, Keypair, Message as _, Micros};
 use tallymill_storage::{Identity, OpenError, Place, Seat};
 
 use crate::world::{Person, World, network, receipt};
@@ -181,6 +181,34 @@ async fn a_request_is_passed_on_once_and_says_who_called() {
     let answer = passed.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "not round in circles");
     assert_eq!(answer.headers()["retry-after"], "2");
+}
+
+#[tokio::test]
+async fn one_that_shares_with_nobody_ends_when_its_database_is_taken() {
+    let place = place();
+    let mut alone = World::start_with(|options: &mut Options| {
+        options.database = place.clone();
+        keys_in(&options.data);
+    })
+    .await;
+    let coordinator = Keypair::from_secret(&KEY).public().into();
+    let identity = Identity { network: network(), coordinator };
+    let other = place.open(&identity).await.unwrap();
+    // Whatever it decides next finds the shards gone.
+    let payer = Keypair::from_secret(&[2; 32]);
+    let statement = AccountStatement {
+        format: 1,
+        network: network(),
+        account: payer.public().into(),
+        recovery: Digest::ZERO,
+        issued: Micros(1),
+    };
+    let opened = alone.post("/api/v1/accounts", payer.sign(&statement).to_bytes()).await;
+    assert_eq!(opened.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let ended = tokio::time::timeout(PATIENCE, alone.handle.ended()).await.unwrap();
+    let error = ended.unwrap_err().to_string();
+    assert!(error.contains("another coordinator took the database over"), "{error}");
+    other.load().await.unwrap();
 }
 
 #[tokio::test]
